@@ -1,0 +1,156 @@
+"""Write a method once, flag how far away it may run, and pick the executor by name.
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import events, pools, settings, testing
+    from ._calls import Call, Decision
+    from ._cpus import available_cpus
+    from ._errors import (
+        CallTimeoutError,
+        ConnectorsError,
+        ConnectorsWarning,
+        ExecutorClosedError,
+        ExecutorNotFoundError,
+        ExecutorOpenError,
+        FallbackError,
+        MethodNotFoundError,
+        OptionError,
+        PicklingError,
+        PluginClashError,
+        PluginLoadError,
+        RemoteError,
+        SettingsError,
+        WorkerCrashError,
+    )
+    from ._executor import Capabilities, Executor, Pools
+    from ._factory import executor
+    from ._flags import Laziness, Parallelization
+    from ._hookspecs import HOOK_API, hookimpl
+    from ._host import BoundMethod, ConnectorMethod, Host
+    from ._option import option
+    from ._registry import (
+        available_executors,
+        executor_class,
+        register,
+        register_plugin,
+        unregister,
+        unregister_plugin,
+    )
+    from ._table import ExecutorInfo
+    from .events import observe
+    from .settings import configure, using
+
+__all__ = [
+    "BoundMethod",
+    "Call",
+    "CallTimeoutError",
+    "Capabilities",
+    "ConnectorMethod",
+    "ConnectorsError",
+    "ConnectorsWarning",
+    "Decision",
+    "Executor",
+    "ExecutorClosedError",
+    "ExecutorInfo",
+    "ExecutorNotFoundError",
+    "ExecutorOpenError",
+    "FallbackError",
+    "HOOK_API",
+    "Host",
+    "Laziness",
+    "MethodNotFoundError",
+    "OptionError",
+    "Parallelization",
+    "PicklingError",
+    "PluginClashError",
+    "PluginLoadError",
+    "Pools",
+    "RemoteError",
+    "SettingsError",
+    "WorkerCrashError",
+    "available_cpus",
+    "available_executors",
+    "configure",
+    "events",
+    "executor",
+    "executor_class",
+    "hookimpl",
+    "observe",
+    "option",
+    "pools",
+    "register",
+    "register_plugin",
+    "settings",
+    "testing",
+    "unregister",
+    "unregister_plugin",
+    "using",
+]
+
+_HOMES = {
+    "_calls": ("Call", "Decision"),
+    "_cpus": ("available_cpus",),
+    "_errors": (
+        "CallTimeoutError",
+        "ConnectorsError",
+        "ConnectorsWarning",
+        "ExecutorClosedError",
+        "ExecutorNotFoundError",
+        "ExecutorOpenError",
+        "FallbackError",
+        "MethodNotFoundError",
+        "OptionError",
+        "PicklingError",
+        "PluginClashError",
+        "PluginLoadError",
+        "RemoteError",
+        "SettingsError",
+        "WorkerCrashError",
+    ),
+    "_executor": ("Capabilities", "Executor", "Pools"),
+    "_factory": ("executor",),
+    "_flags": ("Laziness", "Parallelization"),
+    "_hookspecs": ("HOOK_API", "hookimpl"),
+    "_host": ("BoundMethod", "ConnectorMethod", "Host"),
+    "_option": ("option",),
+    "_registry": (
+        "available_executors",
+        "executor_class",
+        "register",
+        "register_plugin",
+        "unregister",
+        "unregister_plugin",
+    ),
+    "_table": ("ExecutorInfo",),
+    "events": ("observe",),
+    "settings": ("configure", "using"),
+}
+_MODULES = ("events", "pools", "settings", "testing")
+_ADDRESSES = {name: home for home, names in _HOMES.items() for name in names}
+
+
+
+def __getattr__(name: str) -> Any:
+    home = _ADDRESSES.get(name)
+    if home is None and name not in _MODULES:
+        raise AttributeError(f"module 'connectors' has no attribute '{name}'")
+    import importlib
+
+    module = importlib.import_module(f"{__name__}.{home or name}")
+    if home is None:
+        return module
+    found = getattr(module, name)
+    if getattr(found, "__module__", None) == module.__name__:
+        found.__module__ = __name__  # the one address that users see
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,278 @@
+"""The form in which a call travels to another process and in which its outcome comes back.
+
+```text
+caller                                   worker
+  seal(call) ── bytes ──▶ open_envelope(bytes): unpack, restore context, run, pack
+  unseal(bytes) ◀── bytes ──┘                   (outcome, log records, warnings)
+```
+
+Bytes go out and bytes come back, so that an engine's own pickler meets neither a user's arguments
+nor a user's exceptions, and every engine fails in the same way. An argument that cannot travel is
+found in `seal`, in the thread that submits the call.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import pickle
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from . import _relay
+from ._calls import Call
+from ._culprit import culprit
+from ._errors import ConnectorsError, PicklingError, RemoteError
+
+BufferCallback = Callable[[pickle.PickleBuffer], Any]
+
+_inside_worker = False
+
+
+@attrs.frozen
+class Answer:
+    """What came back of a call.
+
+    Attributes:
+        value: What the call returned, if it did.
+        error: What it raised, or `None`.
+        pid: The process in which it ran.
+        started: When it began to run there, in seconds since the epoch.
+        duration: How long it ran, in seconds.
+    """
+
+    value: Any
+    error: BaseException | None
+    pid: int
+    started: float
+    duration: float
+
+
+def inside_worker() -> bool:
+    """Tell whether this is a process in which envelopes of another process are opened."""
+    return _inside_worker
+
+
+def seal(
+    call: Call,
+    context: Mapping[str, Any] | None = None,
+    prepare: Callable[[], object] | None = None,
+    buffer_callback: BufferCallback | None = None,
+) -> bytes:
+    """Return *call* as bytes for `open_envelope`.
+
+    Args:
+        call: The call. What can be imported travels by reference; lambdas, local functions and
+            what is defined in ``__main__`` travel by value.
+        context: Values of context variables by their address, ``"pkg.mod:VAR"``.
+        prepare: Is called in the worker before the call, to restore settings for instance.
+        buffer_callback: Takes large buffers out of band, as `pickle.Pickler` does.
+
+    Raises:
+        PicklingError: An argument cannot travel; names the part of it that is at fault.
+    """
+    body = (call.function, call.instance, call.args, dict(call.kwargs), context, prepare)
+    try:
+        packed = dump(body, buffer_callback)
+    except Exception as error:
+        raise _unsendable(call, error) from error
+    return pickle.dumps((call.label, os.getpid(), _relay.levels(), packed), protocol=5)
+
+
+def open_envelope(data: bytes, buffers: Iterable[Any] = ()) -> bytes:
+    """Run the call in *data*, in the process where this is called, and return its outcome.
+
+    Args:
+        data: What `seal` returned.
+        buffers: The buffers that were taken out of band, in order.
+
+    Returns:
+        The outcome for `unseal`. It never raises an `Exception` of the call.
+    """
+    label, home, levels, packed = pickle.loads(data)
+    away = home != os.getpid()
+    if away:
+        _settle_in_worker(levels)
+    with _relay.collecting(away) as news:
+        started, begin = time.time(), time.perf_counter()
+        outcome: tuple[bool, Any]
+        try:
+            outcome = (True, _result_bytes(label, _run(packed, buffers)))
+        except BaseException as error:
+            outcome = (False, pack_error(error))
+        duration = time.perf_counter() - begin
+    return pickle.dumps((*outcome, os.getpid(), started, duration, news.packed()), protocol=5)
+
+
+def unseal(data: bytes, label: str, executor: str) -> Answer:
+    """Return what came back of the call *label* that ran on *executor*.
+
+    Log records and warnings of the worker are handed to the handlers of this process.
+    """
+    fine, payload, pid, started, duration, news = pickle.loads(data)
+    value, error = None, None
+    try:
+        if fine:
+            value = pickle.loads(payload)
+        else:
+            error = unpack_error(payload)
+        _relay.deliver(news, label, executor)
+    except Exception as failure:
+        error = failure
+    return Answer(value, error, pid, started, duration)
+
+
+def dump(value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
+    """Pickle *value*: by reference what a worker can import, by value all else.
+
+    Plain pickle is tried first, because it is an order of magnitude faster than cloudpickle.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    keep = None if buffer_callback is None else buffers.append
+    try:
+        data = pickle.dumps(value, protocol=5, buffer_callback=keep)
+    except Exception:
+        data = None
+    if data is None or b"__main__" in data or _by_value_modules():
+        import cloudpickle
+
+        buffers.clear()
+        data = cloudpickle.dumps(value, protocol=5, buffer_callback=keep)
+    if buffer_callback is not None:
+        for buffer in buffers:
+            buffer_callback(buffer)
+    return data
+
+
+def _by_value_modules() -> bool:
+    module = sys.modules.get("cloudpickle")
+    return module is not None and bool(module.list_registry_pickle_by_value())
+
+
+def _unsendable(call: Call, error: Exception) -> PicklingError:
+    parts = {"the function": call.function, "instance": call.instance}
+    parts.update({f"args[{index}]": value for index, value in enumerate(call.args)})
+    parts.update({f"kwargs[{name!r}]": value for name, value in call.kwargs.items()})
+    path, reason = culprit(parts, dump) or ("it", f"{type(error).__name__}: {error}")
+    return PicklingError(f"the call of {call.label}", path, reason)
+
+
+def _run(packed: bytes, buffers: Iterable[Any]) -> Any:
+    function, instance, args, kwargs, context, prepare = pickle.loads(packed, buffers=buffers)
+    if prepare is not None:
+        prepare()
+    if instance is not None:
+        args = (instance, *args)
+    if not context:
+        return function(*args, **kwargs)
+    return contextvars.copy_context().run(_run_in_context, context, function, args, kwargs)
+
+
+def _run_in_context(
+    context: Mapping[str, Any],
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    for address, value in context.items():
+        context_variable(address).set(value)
+    return function(*args, **kwargs)
+
+
+def context_variable(address: str) -> contextvars.ContextVar[Any]:
+    """Return the context variable at *address*, which is written ``"pkg.mod:VAR"``.
+
+    Raises:
+        ConnectorsError: There is none.
+    """
+    import importlib
+
+    module, _, name = address.partition(":")
+    try:
+        variable = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConnectorsError(
+            f"context={address!r} names no context variable ({error}); "
+            'write it as "package.module:VARIABLE"'
+        ) from error
+    if not isinstance(variable, contextvars.ContextVar):
+        raise ConnectorsError(
+            f"context={address!r} is a {type(variable).__name__}, no contextvars.ContextVar"
+        )
+    return variable
+
+
+def _settle_in_worker(levels: Mapping[str, int]) -> None:
+    global _inside_worker  # noqa: PLW0603 - a fact about this process
+    _inside_worker = True
+    _relay.install(levels)
+
+
+def _result_bytes(label: str, value: Any) -> bytes:
+    try:
+        return dump(value)
+    except Exception as error:
+        path, reason = culprit({"result": value}, dump) or ("it", f"{type(error).__name__}: {error}")
+        raise PicklingError(f"the result of {label}", path, reason) from error
+
+
+def pack_error(error: BaseException) -> tuple[bytes | None, str, str, str]:
+    """Return the pickled *error* if it can be pickled, and what is told of it if it cannot."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
+        tb = tb.tb_next  # our own frames tell the reader nothing
+    error.__traceback__ = tb
+    kind = type(error)
+    try:
+        packed = _dump_error(error)
+    except Exception:
+        packed = None
+    text = "".join(traceback.format_exception(error))
+    return packed, f"{kind.__module__}.{kind.__qualname__}", _text_of(error), text
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be told: str() of it raises)"
+
+
+def _dump_error(error: BaseException) -> bytes:
+    import io
+
+    import cloudpickle
+    from tblib import pickling_support
+
+    class ErrorPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
+        """Pickles exceptions with their causes and with the frames of their tracebacks."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, BaseException):
+                return pickling_support.pickle_exception(obj)
+            if isinstance(obj, types.TracebackType):
+                return pickling_support.pickle_traceback(obj)
+            return super().reducer_override(obj)
+
+    file = io.BytesIO()
+    ErrorPickler(file, protocol=5).dump(error)
+    return file.getvalue()
+
+
+def unpack_error(payload: tuple[bytes | None, str, str, str]) -> BaseException:
+    packed, type_name, message, text = payload
+    if packed is None:
+        return RemoteError(type_name, message, text, "it cannot be pickled")
+    try:
+        error = pickle.loads(packed)
+    except Exception as failure:
+        return RemoteError(type_name, message, text, f"{type(failure).__name__}: {failure}")
+    if isinstance(error, BaseException):
+        return error
+    return RemoteError(type_name, message, text, f"it unpickles as a {type(error).__name__}")

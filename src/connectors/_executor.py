@@ -1,0 +1,966 @@
+"""`Executor`, which runs calls at the level they wish for, or nearer.
+
+```text
+submit, map  ─┐                                         ┌─ inline
+run_method   ─┼─▶ Call ─▶ the one door: level, limits, ─┼─ thread pool
+rooms        ─┘           events, fallback              ├─ process pool, in an envelope
+                                                        └─ event loop, for async def
+```
+
+A concrete executor says which pools it has (`Executor.pools`), or overrides `Executor.run_method`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextvars
+import functools
+import itertools
+import logging
+import os
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import attrs
+
+from . import _map, _worlds, events, settings
+from ._calls import Call, Decision, is_async, label_of
+from ._envelope import context_variable, inside_worker, open_envelope, seal, unseal
+from ._errors import (
+    ExecutorClosedError,
+    ExecutorOpenError,
+    FallbackError,
+    PicklingError,
+    WorkerCrashError,
+)
+from ._flags import Parallelization
+from ._flight import CallFuture, Flight, Story, annotate, conduct
+from ._portal import Portal
+from .pools import InlinePool
+from .settings import Setting, check_options, option, options_of
+
+SEQUENTIAL, THREAD, PROCESS = Parallelization
+
+Pool = concurrent.futures.Executor
+Pools = Mapping[Parallelization, "Pool | Callable[[], Pool]"]
+
+_logger = logging.getLogger("connectors")
+_inline = InlinePool()
+_performing: contextvars.ContextVar[tuple[Executor, Any] | None] = contextvars.ContextVar(
+    "_performing", default=None
+)
+_within: contextvars.ContextVar[tuple[Executor, ...]] = contextvars.ContextVar(
+    "_within", default=()
+)
+
+
+_UNSET = object()
+_AWAITED = "an async def method is awaited in the executor's loop"
+
+
+def _levels(levels: Iterable[Parallelization]) -> frozenset[Parallelization]:
+    return frozenset(levels) | {SEQUENTIAL}
+
+
+@attrs.frozen
+class Capabilities:
+    """What an executor class can do. The contract in `connectors.testing` proves each.
+
+    Attributes:
+        levels: The levels at which it may run calls; SEQUENTIAL is always among them.
+        remote: Its processes may be on other machines.
+        kills: A timeout or a cancellation stops a running PROCESS call.
+        cancels: A call that has not begun can be cancelled.
+        context: Context variables reach calls: all of them threads, declared ones processes.
+        logs: Log records of PROCESS calls reach the handlers of the caller.
+        async_methods: ``async def`` methods can be given to it.
+        importable: Functions have to be importable where they run: no lambdas, no ``__main__``.
+        retries: Its engine runs a call whose worker died again by itself.
+    """
+
+    levels: frozenset[Parallelization] = attrs.field(default=(SEQUENTIAL,), converter=_levels)
+    remote: bool = False
+    kills: bool = False
+    cancels: bool = True
+    context: bool = True
+    logs: bool = True
+    async_methods: bool = True
+    importable: bool = False
+    retries: bool = False
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs calls where they wish to run, as far as it can: the base of every executor.
+
+    A subclass overrides `pools`, which is all that most need, or the coroutine `run_method`, for
+    full control. It declares its options in the class body with `option`. An executor opens its
+    pools when they are first needed and keeps them until it is closed. It may be shared by
+    threads and event loops, and be used by the calls that it runs.
+
+    Args:
+        **options: Values of the declared options.
+
+    Attributes:
+        name: The name by which messages and events speak of it.
+        settings: The effective value of each option and where it came from.
+        decisions: How it was chosen, if `connectors.executor` chose it.
+
+    Raises:
+        OptionError: An option is unknown or its value is not allowed.
+
+    Example:
+        >>> import connectors
+        >>> with connectors.executor("threading", threads=2) as executor:
+        ...     list(executor.map(pow, [1, 2, 3], [2, 2, 2]))
+        [1, 4, 9]
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    hook_api: ClassVar[int] = 1
+    #: The async library in which ``async def`` methods are awaited.
+    world: ClassVar[_worlds.World] = "asyncio"
+    #: Called with ``"opened"`` or ``"closed"`` and the executor.
+    lifecycle_observers: ClassVar[list[Callable[[str, Executor], object]]] = []
+
+    strict: bool = option(default=False, help="a fallback to a nearer level is an error")
+    timeout: float | None = option(
+        default=None, minimum=0, help="limit of each call in seconds; none: no limit"
+    )
+    retries: int = option(default=0, minimum=0, help="how often a call that failed is run again")
+    label: str | None = option(default=None, help="the name of its calls in messages and events")
+
+    name: str
+    settings: Mapping[str, Setting]
+    decisions: tuple[Decision, ...]
+
+    _overrides: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("run_method")
+        if own is not None:
+            cls._overrides = True
+            cls.run_method = _through_the_door(own)  # type: ignore[method-assign]
+
+    def __init__(self, **options: Any) -> None:
+        cls = type(self)
+        declared = options_of(cls)
+        self.name = getattr(self, "name", None) or _name_of(cls)
+        self._given = check_options(self.name, declared, options, "keyword argument")
+        self.__dict__.update(self._given)
+        self.settings = {
+            key: Setting(
+                self._given.get(key, declared[key].default),
+                "keyword argument" if key in self._given else "default",
+            )
+            for key in declared
+        }
+        self.decisions = ()
+        self._identity = uuid.uuid4().hex
+        self._lock = threading.RLock()
+        self._closed = False
+        self._pools: dict[Parallelization, Pool] = {}
+        self._sources: Pools | None = None
+        self._levels_found: frozenset[Parallelization] | None = None
+        self._widest_found: Parallelization | None = None
+        self._portal_made: Portal | None = None
+        self._native_loops: list[Any] = []
+        self._told: set[tuple[str, str]] = set()
+
+    # What a concrete executor says
+
+    def pools(self) -> Pools:
+        """Return the pools of this executor, by level.
+
+        A value may be the pool or a function that makes it, which is called when the level is
+        first needed. Whatever is imported for an engine is imported there.
+        """
+        return {}
+
+    def _set_up(self) -> None:
+        """Is called before the pools open, for subclasses written for the older library."""
+
+    def _tear_down(self) -> None:
+        """Is called after the pools closed, for subclasses written for the older library."""
+
+    # Running calls
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Schedule ``fn(*args, **kwargs)`` as far away as this executor can run it.
+
+        Args:
+            fn: A function, method, or ``async def`` function, which is awaited in the loop of
+                this executor.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            The future of the call.
+
+        Raises:
+            ExecutorClosedError: The executor is closed.
+            FallbackError: It is strict and the call cannot run there.
+        """
+        return self.submit_call(self._call(fn, args, kwargs))
+
+    def submit_call(self, call: Call) -> Future[Any]:
+        """Schedule *call* and return its future: the one door through which all calls go.
+
+        Raises:
+            ExecutorClosedError: The executor is closed.
+            FallbackError: It is strict and the call cannot run at the level that it wishes for.
+        """
+        level, reason = self._place(call)
+        if reason is not None:
+            self._report(call, level, reason)
+        if self._overrides or is_async(call.function):
+            return self._portal().schedule(self._conduct(call, level, reason))
+        if level is PROCESS:
+            return self._submit_away(call, reason)
+        if call.timeout is not None or call.retries or events.observed():
+            return self._fly(call, level, reason, self._run_here, here=True)
+        if level is SEQUENTIAL:
+            return _inline.submit(_run_noted, call, self.name, level)
+        return self._pool(THREAD).submit(self._wrap(_run_noted), call, self.name, level)
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        unordered: bool = False,
+    ) -> Iterator[Any]:
+        """Return an iterator over ``fn`` of each item of *iterables*, as the builtin `map` does.
+
+        Items are taken from the iterables while results are taken from the iterator, so both may
+        be infinite.
+
+        Args:
+            fn: The function.
+            *iterables: Its arguments, one iterable each; the shortest ends the map.
+            timeout: How long to wait for all results, in seconds from now.
+            chunksize: How many items travel together. By default that is found out by measuring;
+                where calls have a timeout or retries of their own, each item travels alone.
+            buffersize: How many chunks are under way at most; by default four for each CPU, and
+                at least 16.
+            unordered: Give the results as they come.
+
+        Raises:
+            CallTimeoutError: The results did not come in time.
+            ValueError: *chunksize* or *buffersize* is less than 1.
+        """
+        _at_least_one("chunksize", chunksize)
+        _at_least_one("buffersize", buffersize)
+        items = zip(*iterables, strict=False)
+        template = self._call(fn, (), {})
+        template = attrs.evolve(template, name=template.label)
+        level = self.level_for(template.wish)
+        if self._overrides or is_async(fn):
+            chunksize = None
+        elif level is SEQUENTIAL and chunksize is None and not unordered and timeout is None:
+            return self._map_inline(template, items)
+        single = template.timeout is not None or template.retries or self._overrides or is_async(fn)
+        engine = _map.Mapping(
+            self.submit_call,
+            template,
+            items,
+            _map.Sizer(chunksize or (1 if single else None), _length(iterables), 4 * _cpus()),
+            buffersize=buffersize or max(16, 4 * _cpus()),
+            timeout=timeout,
+            note=lambda error: annotate(error, template.label, self.name, level),
+        )
+        return engine.unordered() if unordered else engine.ordered()
+
+    def _map_inline(self, template: Call, items: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+        for args in items:
+            yield self.submit_call(attrs.evolve(template, args=args)).result()
+
+    def options(
+        self,
+        *,
+        wish: Parallelization | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        label: str | None = None,
+    ) -> Executor:
+        """Return a view of this executor whose calls have another wish or other limits.
+
+        Closing the view does not close this executor.
+
+        Args:
+            wish: How far away the calls of `submit` and `map` may run.
+            timeout: Limit of each call in seconds.
+            retries: How often a call that failed is run again.
+            label: The name of the calls in messages and events.
+
+        Raises:
+            OptionError: A value is not allowed.
+        """
+        return _View(self, wish=wish, timeout=timeout, retries=retries, label=label)
+
+    async def run_method(
+        self,
+        parallelization: Parallelization,
+        method: Callable[..., Any],
+        instance: Any,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Run *method* and return its result. Can be awaited under asyncio and under trio.
+
+        Args:
+            parallelization: How far away it may run.
+            method: A function, or the plain function of a method.
+            instance: The object that *method* is a method of, or `None`.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            ExecutorClosedError: The executor is closed.
+            FallbackError: It is strict and the call cannot run at that level.
+        """
+        call = attrs.evolve(
+            self._call(method, args, kwargs), instance=instance, wish=parallelization
+        )
+        if _performing.get() == (self, method):  # super().run_method(...) in an override
+            return await self._perform(call)
+        return await self.run_call(call)
+
+    async def run_call(self, call: Call) -> Any:
+        """Run *call* and return its result, under asyncio or trio: `submit_call` for coroutines."""
+        awaited = self._overrides or is_async(call.function)
+        if awaited and _worlds.current_world() == self.world:
+            level, reason = self._place(call)
+            if reason is not None:
+                self._report(call, level, reason)
+            return await self._conduct(call, level, reason)
+        if self.world == "trio" and not awaited:
+            native = self._native_in_trio(call)
+            if native is not None:
+                return await native(self._wrap(_run_noted), call, self.name, THREAD)
+        return await _worlds.result_of(self.submit_call(call))
+
+    def _native_in_trio(self, call: Call) -> Callable[..., Any] | None:
+        """Return what runs *call* in a thread of the running trio, if nothing stands against it."""
+        if call.timeout is not None or call.retries or events.observed():
+            return None
+        level, reason = self._place(call)
+        if level is not THREAD or reason is not None or _worlds.current_world() != "trio":
+            return None
+        return getattr(self._pool(THREAD), "run_sync", None)
+
+    # Coroutines
+
+    def run_coroutine(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        """Run *coro* in the loop of this executor, block until it ends and return its result.
+
+        Works in plain code and where an event loop is running.
+        """
+        portal = self._portal()
+        if portal.here():
+            # Its loop is blocked by this very call: another one has to run the coroutine.
+            portal = Portal(self.world, f"{self.name}-nested")
+            try:
+                return portal.schedule(coro).result()
+            finally:
+                portal.close()
+        future = portal.schedule(coro)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C in the wait; a future that is done does not mind
+            raise
+
+    def run_until_complete(self, awaitable: Any) -> Any:
+        """Block until *awaitable* is done and return its result.
+
+        Args:
+            awaitable: A coroutine, another awaitable, or a `concurrent.futures.Future`.
+
+        Raises:
+            ValueError: It is a future or a task of another loop than this executor's.
+        """
+        if isinstance(awaitable, Future):
+            return awaitable.result()
+        loop = getattr(awaitable, "get_loop", None)
+        if loop is not None and loop() is not self._portal().loop:
+            raise ValueError(
+                f"{awaitable!r} belongs to another event loop than that of '{self.name}'; "
+                "await it there, or pass the coroutine itself"
+            )
+        return self.run_coroutine(_awaited(awaitable))
+
+    def run_coroutines(self, coros: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+        """Run *coros* at the same time in the loop of this executor and wait for all of them.
+
+        Returns:
+            Their results, in order.
+
+        Raises:
+            ExceptionGroup: Several failed. The failure of a single one is raised as it is.
+        """
+        return list(self.run_coroutine(_gather([_awaited(coro) for coro in coros])))
+
+    def get_event_loop(self) -> Any:
+        """Return the loop in which this executor awaits something now, or `None` when idle.
+
+        For an executor of the trio world it is a trio token.
+        """
+        here = _worlds.current_loop()
+        with self._lock:
+            portal = self._portal_made
+            if portal is not None and portal.busy:
+                return here if here in self._native_loops else portal.loop
+            if here in self._native_loops:
+                return here
+            return self._native_loops[-1] if self._native_loops else None
+
+    # Levels
+
+    def level_for(self, wish: Parallelization) -> Parallelization:
+        """Return the level at which a call with *wish* runs here if nothing stands against it."""
+        return next(level for level in wish.fallbacks if level in self._available())
+
+    def explain(
+        self, method: Callable[..., Any] | Call, wish: Parallelization | None = None
+    ) -> Decision:
+        """Return where *method* would run, and why not elsewhere. It is not called.
+
+        Args:
+            method: A function, method, or `Call`.
+            wish: How far away it may run; by default as far as this executor can.
+        """
+        call = method if isinstance(method, Call) else self._call(method, (), {})
+        if wish is not None:
+            call = attrs.evolve(call, wish=wish)
+        rejected: dict[str, str] = {}
+        for level in call.wish.fallbacks:
+            objection = self._objection(call, level) or _cannot_travel(call, level)
+            if objection is None:
+                break
+            rejected[level.name] = objection
+        why = "" if rejected else "as far as it may"
+        possible = tuple(level.name for level in Parallelization if level in self._available())
+        subject = f"{call.label} on '{self.name}'"
+        return Decision(subject, call.wish.name, possible, level.name, rejected, why)
+
+    def _available(self) -> frozenset[Parallelization]:
+        found = self._levels_found
+        if found is None:
+            found = _levels(self._find_pools())
+            if self._overrides:
+                found |= type(self).capabilities.levels
+            self._levels_found = found
+        return found
+
+    def _place(self, call: Call) -> tuple[Parallelization, str | None]:
+        """Return the level for *call*, and the reason if it is nearer than wished."""
+        reason = None
+        for level in call.wish.fallbacks:
+            objection = self._objection(call, level)
+            if objection is None:
+                return level, reason
+            reason = reason or objection
+        return SEQUENTIAL, reason
+
+    def _objection(self, call: Call, level: Parallelization) -> str | None:
+        if self._closed:
+            raise ExecutorClosedError(self.name)
+        if level is SEQUENTIAL:
+            return None
+        if not self._overrides:
+            if is_async(call.function):
+                return _AWAITED if level is PROCESS else None
+            if level not in self._available():
+                return f"'{self.name}' has no pool for {level}"
+        if level is PROCESS:
+            if call.writes:
+                return "it changes its instance, and in another process the change would be lost"
+            if inside_worker():
+                return "this already is a worker process"
+        elif self in _within.get():
+            return "it is called from a worker thread of the same executor"
+        return None
+
+    def _report(self, call: Call, level: Parallelization, reason: str) -> None:
+        label = call.label
+        if self.strict:
+            raise FallbackError(label, self.name, call.wish, level, reason)
+        if (label, reason) not in self._told:
+            self._told.add((label, reason))
+            _logger.info(
+                "%s runs as %s on '%s', not as %s: %s", label, level, self.name, call.wish, reason
+            )
+
+    # How a call is run at each level
+
+    def _call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Call:
+        return Call(
+            fn, args, kwargs, None, self._widest(), self.label, self.timeout, self.retries
+        )
+
+    def _widest(self) -> Parallelization:
+        if self._widest_found is None:
+            self._widest_found = max(self._available())
+        return self._widest_found
+
+    def _fly(
+        self,
+        call: Call,
+        level: Parallelization,
+        reason: str | None,
+        runner: Callable[[Flight], Future[Any]],
+        *,
+        here: bool,
+    ) -> Future[Any]:
+        story = Story(call, self.name, level)
+        story.submitted()
+        if reason is not None:
+            story.fell_back(reason)
+        return Flight(story, runner, here=here).take_off()
+
+    def _run_here(self, flight: Flight) -> Future[Any]:
+        if flight.story.level is SEQUENTIAL:
+            return _inline.submit(flight.perform)
+        return self._pool(THREAD).submit(self._wrap(flight.perform))
+
+    def _submit_away(self, call: Call, reason: str | None) -> Future[Any]:
+        try:
+            sealed = seal(call, self._declared_context(), _settings_restorer())
+        except PicklingError as error:
+            return self._fall_back(call, error)
+
+        def runner(_: Flight) -> Future[Any]:
+            pool = self._pool(PROCESS)
+            return _Away(pool.submit(open_envelope, sealed), call, self, pool)
+
+        return self._fly(call, PROCESS, reason, runner, here=False)
+
+    def _fall_back(self, call: Call, error: PicklingError) -> Future[Any]:
+        if self.strict:
+            raise error
+        near = attrs.evolve(call, wish=THREAD)
+        level, _ = self._place(near)
+        reason = f"{error.culprit} cannot be pickled ({error.reason})"
+        self._report(call, level, reason)
+        return self._fly(call, level, reason, self._run_here, here=True)
+
+    def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *function* with what the executor's own thread pool gives it by itself."""
+        if getattr(self._pool(THREAD), "carries_context", False):
+            return function
+        context = contextvars.copy_context()
+        context.run(_within.set, (*_within.get(), self))
+        return functools.partial(context.run, function)
+
+    def _declared_context(self) -> Mapping[str, Any] | None:
+        declared: Sequence[str] = getattr(self, "context", ())
+        if not declared:
+            return None
+        found = {}
+        for address in declared:
+            variable = context_variable(address)
+            value = variable.get(_UNSET)
+            if value is not _UNSET:
+                found[address] = value
+        return found
+
+    async def _conduct(
+        self, call: Call, level: Parallelization, reason: str | None
+    ) -> Any:
+        story = Story(call, self.name, level)
+        story.submitted()
+        if reason is not None:
+            story.fell_back(reason)
+        loop = _worlds.current_loop()
+        with self._lock:
+            self._native_loops.append(loop)
+        try:
+            return await conduct(story, functools.partial(self._perform_once, call, level))
+        finally:
+            with self._lock:
+                self._native_loops.remove(loop)
+
+    async def _perform_once(self, call: Call, wish: Parallelization) -> Any:
+        if not self._overrides:
+            return await call.run()
+        token = _performing.set((self, call.function))
+        try:
+            return await self.run_method(
+                wish, call.function, call.instance, *call.args, **call.kwargs
+            )
+        finally:
+            _performing.reset(token)
+
+    async def _perform(self, call: Call) -> Any:
+        """Run *call* in the pools, for an override that leaves it to its base class."""
+        if is_async(call.function):
+            return await call.run()
+        pools = self._find_pools()
+        level = next(level for level in call.wish.fallbacks if level in pools or level is SEQUENTIAL)
+        if level is PROCESS and not inside_worker():
+            return await _worlds.result_of(self._submit_away(call, None))
+        if level is SEQUENTIAL or THREAD not in pools:
+            return call.run()
+        return await _worlds.result_of(self._pool(THREAD).submit(self._wrap(call.run)))
+
+    # Opening and closing
+
+    @property
+    def closed(self) -> bool:
+        """Whether the executor is closed."""
+        return self._closed
+
+    def open(self) -> Self:
+        """Open all pools now instead of when they are first needed.
+
+        Raises:
+            ExecutorOpenError: A pool does not open; says why.
+        """
+        for level in sorted(self._available() - {SEQUENTIAL}):
+            if level in (self._sources or {}):
+                self._pool(level)
+        return self
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls and close the pools. Repeating it is allowed.
+
+        Args:
+            wait: Return when all calls are done.
+            cancel_futures: Cancel the calls that have not begun.
+        """
+        with self._lock:
+            first = not self._closed
+            self._closed = True
+            pools, portal = list(self._pools.values()), self._portal_made
+        if portal is not None:
+            portal.close(wait=wait, cancel=cancel_futures)
+        for pool in pools:
+            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+        if first:
+            self._tear_down()
+            self._tell_lifecycle("closed", events.ExecutorClosed)
+
+    def close(self, cancel: bool = False) -> None:
+        """Close the pools when all calls are done.
+
+        Args:
+            cancel: Cancel the calls that have not begun.
+        """
+        self.shutdown(wait=True, cancel_futures=cancel)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # After Ctrl-C nobody waits for calls that have not begun.
+        hurried = error is not None and not isinstance(error, Exception)
+        self.shutdown(wait=True, cancel_futures=hurried)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await _worlds.in_thread(functools.partial(self.__exit__, kind, error, traceback))
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open" if self._pools else "not yet open"
+        return f"<{type(self).__name__} '{self.name}', {state}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # A call that uses its executor finds one in its worker, the same for all calls.
+        return _in_this_process, (self._identity, type(self), self.name, self._given)
+
+    def _find_pools(self) -> Pools:
+        with self._lock:
+            if self._sources is None:
+                self._set_up()
+                self._sources = dict(self.pools())
+            return self._sources
+
+    def _pool(self, level: Parallelization) -> Pool:
+        pool = self._pools.get(level)
+        return pool if pool is not None else self._open_pool(level)
+
+    def _open_pool(self, level: Parallelization) -> Pool:
+        sources = self._find_pools()
+        with self._lock:
+            if self._closed:
+                raise ExecutorClosedError(self.name)
+            pool = self._pools.get(level)
+            if pool is None:
+                source = sources[level]
+                first = not self._pools
+                pool = self._made(source) if not isinstance(source, Pool) else source
+                self._pools[level] = pool
+                if first:
+                    self._tell_lifecycle("opened", events.ExecutorOpened)
+            return pool
+
+    def _made(self, source: Callable[[], Pool]) -> Pool:
+        try:
+            return source()
+        except ExecutorOpenError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ExecutorOpenError(f"'{self.name}'", {self.name: reason}) from error
+
+    def _discard_pool(self, pool: Pool) -> None:
+        """Forget a pool that broke as a whole; the next call opens a new one."""
+        with self._lock:
+            for level, known in list(self._pools.items()):
+                if known is pool:
+                    del self._pools[level]
+                    self._sources = dict(self.pools())
+        pool.shutdown(wait=False)
+
+    def _portal(self) -> Portal:
+        with self._lock:
+            if self._closed:
+                raise ExecutorClosedError(self.name)
+            if self._portal_made is None:
+                self._portal_made = Portal(self.world, f"connectors-{self.name}-loop")
+            return self._portal_made
+
+    def _tell_lifecycle(self, what: str, kind: type[events.Event]) -> None:
+        if events.observed():
+            events.emit(kind(executor=self.name))
+        for observer in self.lifecycle_observers:
+            try:
+                observer(what, self)
+            except Exception:
+                _logger.exception("an observer raised when '%s' was %s", self.name, what)
+
+
+class _View(Executor):
+    """An executor seen with another wish and other limits; it has no pools of its own."""
+
+    def __init__(
+        self,
+        of: Executor,
+        *,
+        wish: Parallelization | None,
+        timeout: float | None,
+        retries: int | None,
+        label: str | None,
+    ) -> None:
+        limits = {"timeout": timeout, "retries": retries, "label": label}
+        given = {key: value for key, value in limits.items() if value is not None}
+        own = check_options(of.name, options_of(Executor), given, "options()")
+        self._of = of
+        self._wish = wish if wish is not None else of._widest()
+        self.timeout = own.get("timeout", of.timeout)
+        self.retries = own.get("retries", of.retries)
+        self.label = own.get("label", of.label)
+        self.strict = of.strict
+        self.name = of.name
+        self.settings = of.settings
+        self.decisions = of.decisions
+        self._overrides = of._overrides  # type: ignore[misc]  # a view is what it is a view of
+
+    @property
+    def closed(self) -> bool:
+        return self._of.closed
+
+    def open(self) -> Self:
+        self._of.open()
+        return self
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: what is viewed stays open."""
+
+    def submit_call(self, call: Call) -> Future[Any]:
+        return self._of.submit_call(call)
+
+    async def run_call(self, call: Call) -> Any:
+        return await self._of.run_call(call)
+
+    def get_event_loop(self) -> Any:
+        return self._of.get_event_loop()
+
+    def __repr__(self) -> str:
+        return f"<a view of {self._of!r}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        limits = (self._wish, self.timeout, self.retries, self.label)
+        return _viewed, (self._of, *limits)
+
+    def _widest(self) -> Parallelization:
+        return self._wish
+
+    def _available(self) -> frozenset[Parallelization]:
+        return self._of._available()
+
+    def _objection(self, call: Call, level: Parallelization) -> str | None:
+        return self._of._objection(call, level)
+
+    def _portal(self) -> Portal:
+        return self._of._portal()
+
+
+def _viewed(
+    of: Executor,
+    wish: Parallelization,
+    timeout: float | None,
+    retries: int,
+    label: str | None,
+) -> Executor:
+    return of.options(wish=wish, timeout=timeout, retries=retries, label=label)
+
+
+class _Away(CallFuture):
+    """The future `Answer` of a call that an engine runs in another process."""
+
+    def __init__(self, sent: Future[Any], call: Call, executor: Executor, pool: Pool) -> None:
+        super().__init__()
+        self.run = sent
+        sent.add_done_callback(functools.partial(self._back, call, executor, pool))
+
+    def _back(self, call: Call, executor: Executor, pool: Pool, sent: Future[Any]) -> None:
+        self.run = None
+        if sent.cancelled():
+            self.give_up()
+            return
+        self.set_running_or_notify_cancel()
+        error = sent.exception()
+        if error is None:
+            self.set_result(unseal(sent.result(), call.label, executor.name))
+        elif isinstance(error, concurrent.futures.BrokenExecutor):
+            executor._discard_pool(pool)
+            if events.observed():
+                events.emit(events.WorkerDied(executor=executor.name, pid=0, reason=str(error)))
+            self.set_exception(WorkerCrashError(call.label))
+        else:
+            self.set_exception(error)
+
+
+def _run_noted(call: Call, executor: str, level: Parallelization) -> Any:
+    try:
+        return call.run()
+    except Exception as error:
+        annotate(error, call.label, executor, level)
+        raise
+
+
+def _through_the_door(own: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the override *own* of `run_method` so that a caller's call passes the one door."""
+
+    @functools.wraps(own)
+    async def run_method(
+        self: Executor,
+        parallelization: Parallelization,
+        method: Callable[..., Any],
+        instance: Any,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        if _performing.get() == (self, method):
+            return await own(self, parallelization, method, instance, *args, **kwargs)
+        return await Executor.run_method(
+            self, parallelization, method, instance, *args, **kwargs
+        )
+
+    return run_method
+
+
+def _cannot_travel(call: Call, level: Parallelization) -> str | None:
+    if level is not PROCESS:
+        return None
+    try:
+        seal(call)
+    except PicklingError as error:
+        return f"{error.culprit} cannot be pickled ({error.reason})"
+    return None
+
+
+_remade: weakref.WeakValueDictionary[str, Executor] = weakref.WeakValueDictionary()
+
+
+def _in_this_process(
+    identity: str, cls: type[Executor], name: str, given: Mapping[str, Any]
+) -> Executor:
+    """Return the executor that stands in this process for the one with *identity*."""
+    found = _remade.get(identity)
+    if found is None:
+        found = cls(**given)
+        found.name = name
+        found._identity = identity
+        _remade[identity] = found
+    return found
+
+
+def _settings_restorer() -> Callable[[], object] | None:
+    snapshot = settings.snapshot()
+    return None if snapshot is None else functools.partial(settings.restore, snapshot)
+
+
+def _name_of(cls: type) -> str:
+    words = cls.__name__.removesuffix("Executor") or cls.__name__
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(words))
+
+
+def _at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"{name}={value}: it has to be at least 1")
+
+
+def _length(iterables: Iterable[Any]) -> int | None:
+    lengths = [len(items) for items in iterables if hasattr(items, "__len__")]
+    return min(lengths) if lengths else None
+
+
+def _cpus() -> int:
+    return os.cpu_count() or 1
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def _gather(coros: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Await all of *coros* at the same time; one failure leaves as it is, several as a group."""
+    results: list[Any] = [None] * len(coros)
+    errors: dict[int, Exception] = {}
+
+    async def run(index: int, coro: Coroutine[Any, Any, Any]) -> None:
+        try:
+            results[index] = await coro
+        except Exception as error:
+            errors[index] = error
+
+    if _worlds.current_world() == "trio":
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            for index, coro in enumerate(coros):
+                nursery.start_soon(run, index, coro)
+    else:
+        import asyncio
+
+        await asyncio.gather(*itertools.starmap(run, enumerate(coros)))
+    failures = [errors[index] for index in sorted(errors)]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of {len(coros)} coroutines failed", failures)
+    return results

@@ -1,0 +1,231 @@
+"""Which call goes to which worker: plain data, no pipe, no process, no clock.
+
+```text
+add ──▶ queue ──▶ Send ──▶ seat.calls ──▶ answered
+          ▲                    │
+          └──── revoked ◀── Revoke (an idle worker wants what waits behind a long call)
+```
+
+A seat is a worker as the schedule sees it. It holds the call that runs there and a few that wait
+behind it, so that it never idles; as they can be revoked until the moment they begin, waiting
+behind a long call costs them nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+
+class Numbered(Protocol):
+    """What is scheduled: anything with a number that nothing else has."""
+
+    number: int
+
+
+T = TypeVar("T", bound=Numbered)
+
+_AHEAD = 0.005  # seconds of work that a worker has at hand: what a busy parent may be away
+_MOST_AHEAD = 256
+_SMOOTHING = 0.1
+
+
+@attrs.define(eq=False)
+class Seat(Generic[T]):
+    """A worker as the schedule sees it.
+
+    Attributes:
+        calls: What was sent there and is not answered, by sequence number, in order.
+        remaining: How many more calls it may take.
+        ready: It answered that it is; before that it runs nothing.
+        asked: Revoking brought nothing since its last answer.
+    """
+
+    calls: dict[int, T] = attrs.field(factory=dict)
+    remaining: float = math.inf
+    ready: bool = False
+    asked: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that certainly do not run there yet."""
+        return len(self.calls) - self.ready
+
+
+@attrs.frozen
+class Send(Generic[T]):
+    """Send *calls*, by sequence number, to the worker of *seat*."""
+
+    seat: Seat[T]
+    calls: dict[int, T]
+
+
+@attrs.frozen
+class Start:
+    """Start a worker and `hire` it, or `freeze`."""
+
+
+@attrs.frozen
+class Revoke(Generic[T]):
+    """Try to take *count* calls back from the worker of *seat*, and tell by `revoked`."""
+
+    seat: Seat[T]
+    count: int
+
+
+@attrs.frozen
+class Retire(Generic[T]):
+    """Let the worker of *seat* end; it is forgotten already."""
+
+    seat: Seat[T]
+
+
+Step = Send[T] | Start | Revoke[T] | Retire[T]
+
+
+@attrs.define(eq=False)
+class Schedule(Generic[T]):
+    """Calls that wait, workers that run them, and what to do next.
+
+    Attributes:
+        size: How many workers there are, at most.
+        limit: How many calls a worker runs in its life, at most.
+        queue: The calls that are at no worker, by number, in order.
+        seats: The workers.
+        closing: Workers are let go when nothing is left for them.
+    """
+
+    size: int
+    limit: float = math.inf
+    queue: OrderedDict[int, T] = attrs.field(factory=OrderedDict)
+    seats: list[Seat[T]] = attrs.field(factory=list)
+    closing: bool = False
+    _sequence: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+    _depth: int = 2
+    _mean: float | None = None
+    _frozen: bool = False
+    _settled: bool = False
+
+    def add(self, call: T) -> None:
+        """Put *call* at the end of the queue."""
+        # Behind others that wait it changes nothing: every seat is full.
+        self._settled = self._settled and bool(self.queue)
+        self.queue[call.number] = call
+
+    def drop(self, call: T) -> bool:
+        """Take *call* out of the queue; tell whether it was there."""
+        return self.queue.pop(call.number, None) is not None
+
+    def hire(self) -> Seat[T]:
+        """Return the seat of a worker that was started."""
+        seat: Seat[T] = Seat(remaining=self.limit)
+        self.seats.append(seat)
+        return seat
+
+    def freeze(self, frozen: bool) -> None:
+        """Start no more workers, or start them again."""
+        self._frozen, self._settled = frozen, False
+
+    def close(self) -> None:
+        """Let workers go when nothing is left for them."""
+        self.closing, self._settled = True, False
+
+    def ready(self, seat: Seat[T]) -> None:
+        """Note that the worker of *seat* runs what it was sent."""
+        seat.ready, self._settled = True, False
+
+    def answered(self, seat: Seat[T], sequence: int, duration: float) -> T:
+        """Return the call that *seat* answered under *sequence*, after *duration* seconds."""
+        call = seat.calls.pop(sequence)
+        seat.asked = self._settled = False
+        mean = duration if self._mean is None else self._mean
+        self._mean = mean + _SMOOTHING * (duration - mean)
+        self._depth = 2 + min(_MOST_AHEAD, int(_AHEAD / max(self._mean, 1e-6)))
+        return call
+
+    def revoked(self, seat: Seat[T], sequences: Iterable[int]) -> None:
+        """Put the calls that *seat* gave back in front of the queue."""
+        calls = [seat.calls.pop(sequence) for sequence in sequences]
+        seat.remaining += len(calls)
+        seat.asked = not calls
+        self._put_back(calls)
+
+    def gone(self, seat: Seat[T], unclaimed: Iterable[int]) -> list[T]:
+        """Forget *seat*, whose worker is dead.
+
+        Args:
+            seat: The seat.
+            unclaimed: What the worker certainly did not begin; others will run it.
+
+        Returns:
+            The calls that it had begun.
+        """
+        self.revoked(seat, unclaimed)
+        self.seats.remove(seat)
+        return list(seat.calls.values())
+
+    def retry(self, call: T) -> None:
+        """Put *call*, which was begun, in front of the queue."""
+        self._put_back([call])
+
+    def next(self) -> Step[T] | None:
+        """Return what to do now, or `None` until something happens."""
+        if self._settled:
+            return None
+        step = self._retire() or (self._fill() if self.queue else self._steal())
+        self._settled = step is None
+        return step
+
+    def _put_back(self, calls: Iterable[T]) -> None:
+        for call in reversed(list(calls)):
+            self.queue[call.number] = call
+            self.queue.move_to_end(call.number, last=False)
+        self._settled = False
+
+    def _retire(self) -> Step[T] | None:
+        for seat in self.seats:
+            if not seat.calls and (not seat.remaining or (self.closing and not self.queue)):
+                return self.retire(seat)
+        return None
+
+    def retire(self, seat: Seat[T]) -> Retire[T]:
+        """Forget *seat*, which has no calls."""
+        self.seats.remove(seat)
+        self._settled = False
+        return Retire(seat)
+
+    def _fill(self) -> Step[T] | None:
+        open_seats = [seat for seat in self.seats if seat.remaining]
+        idle = [seat for seat in open_seats if not seat.calls]
+        if idle:
+            return self._send(next((seat for seat in idle if seat.ready), idle[0]))
+        if len(self.seats) < self.size and not self._frozen:
+            return Start()
+        if open_seats:
+            seat = min(open_seats, key=lambda seat: len(seat.calls))
+            if len(seat.calls) <= self._depth // 2:
+                return self._send(seat)
+        return None
+
+    def _send(self, seat: Seat[T]) -> Send[T]:
+        fair = -(-len(self.queue) // max(1, len(self.seats)))
+        count = min(self._depth - len(seat.calls), fair, seat.remaining)
+        calls = {}
+        for _ in range(int(count)):
+            calls[next(self._sequence)] = self.queue.popitem(last=False)[1]
+        seat.remaining -= len(calls)
+        seat.calls.update(calls)
+        return Send(seat, calls)
+
+    def _steal(self) -> Step[T] | None:
+        if not any(seat.ready and not seat.calls and seat.remaining for seat in self.seats):
+            return None
+        victim = max(self.seats, key=lambda seat: 0 if seat.asked else seat.waiting)
+        if victim.asked or victim.waiting < 1:
+            return None
+        return Revoke(victim, -(-victim.waiting // 2))

@@ -1,0 +1,177 @@
+"""Frames on a stream socket, in both directions and on both ends.
+
+```text
+frame := kind, flags, number of descriptors, length, sequence number │ payload
+```
+
+A frame may carry one file descriptor, by which large contents travel beside the socket.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import attrs
+
+HEADER = struct.Struct("<BBHIQ")
+TOKEN = struct.Struct("<Q")
+
+# From the parent:
+SETUP, LEVELS, CALL, DEFINE, FORGET = range(5)
+# From the worker:
+READY, REFUSED, VALUE, ERROR = range(10, 14)
+
+# Flags:
+LARGE = 1  # the payload tells the sizes of what is in the segment
+WRITABLE = 2  # the segment may be used for the result
+
+_CHUNK = 1 << 16
+_ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(4 * array.array("i").itemsize)
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class Frame(NamedTuple):
+    """One message.
+
+    Attributes:
+        kind: What it is about.
+        flags: How to read it.
+        number: The call, or the definition, that it belongs to.
+        payload: Its contents, or the sizes of its contents if they are large.
+        descriptor: A file that came with it, which its receiver has to close, or `None`.
+    """
+
+    kind: int
+    flags: int
+    number: int
+    payload: bytes
+    descriptor: int | None
+
+
+class Disconnected(Exception):  # noqa: N818 - an end, not an error
+    """The other end is closed."""
+
+
+@attrs.define(eq=False)
+class Inbox:
+    """What has been received and was no complete frame yet."""
+
+    _rest: bytes = b""
+    _descriptors: deque[int] = attrs.field(factory=deque)
+
+    def receive(self, sock: socket.socket) -> Iterator[Frame]:
+        """Read once from *sock* and iterate over the frames that are complete now.
+
+        Raises:
+            Disconnected: The other end is closed.
+            BlockingIOError: The socket does not block and there is nothing to read.
+        """
+        data, messages, _, _ = sock.recvmsg(_CHUNK, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
+        if not data:
+            raise Disconnected
+        for _, _, packed in messages:
+            self._descriptors.extend(array.array("i", packed))
+        return self._frames(self._rest + data if self._rest else data)
+
+    def close(self) -> None:
+        """Close the files that came with frames that never were complete."""
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def _frames(self, data: bytes) -> Iterator[Frame]:
+        begin, end = 0, len(data)
+        self._rest = b""
+        found = []
+        while begin + HEADER.size <= end:
+            kind, flags, files, length, number = HEADER.unpack_from(data, begin)
+            body = begin + HEADER.size
+            if body + length > end:
+                break
+            descriptor = self._descriptors.popleft() if files else None
+            found.append(Frame(kind, flags, number, data[body : body + length], descriptor))
+            begin = body + length
+        self._rest = data[begin:]
+        return iter(found)
+
+
+class _Piece(NamedTuple):
+    number: int
+    data: bytes | memoryview
+    descriptor: int | None
+
+
+@attrs.define(eq=False)
+class Outbox:
+    """What is to be sent, in order, as far as the socket did not take it yet."""
+
+    _pieces: deque[_Piece] = attrs.field(factory=deque)
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def add(
+        self, kind: int, number: int, payload: bytes, flags: int = 0, descriptor: int | None = None
+    ) -> None:
+        """Append a frame. Its *descriptor* must stay open until the frame is sent or dropped."""
+        header = HEADER.pack(kind, flags, descriptor is not None, len(payload), number)
+        self._pieces.append(_Piece(number, header + payload, descriptor))
+
+    def drop(self, calls: Mapping[int, Any]) -> None:
+        """Forget the frames of *calls*, as far as nothing of them is sent."""
+        self._pieces = deque(
+            piece
+            for piece in self._pieces
+            if piece.number not in calls or isinstance(piece.data, memoryview)
+        )
+
+    def flush(self, sock: socket.socket) -> None:
+        """Send what *sock* takes without waiting.
+
+        Raises:
+            OSError: The other end is closed.
+        """
+        pieces = self._pieces
+        while pieces:
+            batch, descriptor = self._batch()
+            try:
+                sent = _send(sock, batch, descriptor)
+            except BlockingIOError:
+                return
+            self._forget(sent)
+
+    def _batch(self) -> tuple[bytes | memoryview, int | None]:
+        """Return the beginning of what is to be sent, with at most one descriptor in front."""
+        first = self._pieces[0]
+        if len(self._pieces) == 1 or first.descriptor is not None:
+            return first.data, first.descriptor
+        joined, size = [], 0
+        for piece in self._pieces:
+            if piece.descriptor is not None or size > _CHUNK:
+                break
+            joined.append(piece.data)
+            size += len(piece.data)
+        return b"".join(joined), None
+
+    def _forget(self, sent: int) -> None:
+        pieces = self._pieces
+        while sent:
+            number, data, _ = pieces.popleft()
+            if sent < len(data):
+                # The rest is a memoryview, by which drop() knows that a part is on its way; and
+                # its descriptor went with the first byte.
+                pieces.appendleft(_Piece(number, memoryview(data)[sent:], None))
+                return
+            sent -= len(data)
+
+
+def _send(sock: socket.socket, data: bytes | memoryview, descriptor: int | None) -> int:
+    if descriptor is None:
+        return sock.send(data)
+    files = array.array("i", [descriptor])
+    return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])

@@ -1,0 +1,246 @@
+"""`ThreadPool`, the threads of an executor.
+
+```text
+submit ──▶ queue ──▶ worker thread ──▶ future
+```
+
+It differs from `concurrent.futures.ThreadPoolExecutor` in three points: each call sees the context
+variables of its submitter; a call that submits to its own pool and waits never starves, because
+the pool grows by one thread for each call that does so; and its threads need not hold up the exit
+of the interpreter.
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import contextvars
+import itertools
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import attrs
+
+_pool_numbers = itertools.count(1)
+_frame: contextvars.ContextVar[_Frame | None] = contextvars.ContextVar("_frame", default=None)
+_living: weakref.WeakSet[_State] = weakref.WeakSet()
+
+
+@attrs.define(eq=False)
+class _Frame:
+    """A call that a pool runs now, as the calls that it submits see it."""
+
+    state: _State | None
+    outer: _Frame | None
+    submitted: bool = False  # it gave work to its own pool, for which it may be waiting
+
+
+@attrs.define(eq=False, weakref_slot=True)
+class _State:
+    """What a pool shares with its threads; they hold this and not the pool."""
+
+    size: int
+    prefix: str
+    daemon: bool
+    items: queue.SimpleQueue[_Item | None] = attrs.field(factory=queue.SimpleQueue)
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    threads: set[threading.Thread] = attrs.field(factory=set)
+    names: itertools.count[int] = attrs.field(factory=itertools.count)
+    free: int = 0  # threads that are waiting, less the calls that wait for a thread
+    grown: int = 0  # running calls that submitted to their own pool
+    closed: bool = False
+
+
+@attrs.define(eq=False)
+class _Item:
+    future: Future[Any]
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    context: contextvars.Context
+
+
+class ThreadPool(concurrent.futures.Executor):
+    """Runs calls in threads, which are started when they are needed and kept.
+
+    Args:
+        threads: How many calls run at a time, at most. A call that itself submits to this pool
+            does not count, since it may be waiting for what it submitted.
+        daemon: Do not wait for running calls when the interpreter exits.
+        thread_name_prefix: What the names of the threads begin with.
+
+    Raises:
+        ValueError: *threads* is less than 1.
+    """
+
+    #: Each call sees the context variables of its submitter.
+    carries_context = True
+
+    def __init__(
+        self, threads: int, *, daemon: bool = False, thread_name_prefix: str = ""
+    ) -> None:
+        if threads < 1:
+            raise ValueError(f"threads={threads}: a thread pool needs at least 1")
+        prefix = thread_name_prefix or f"connectors-{next(_pool_numbers)}"
+        self._state = _State(threads, prefix, daemon)
+        _living.add(self._state)
+        weakref.finalize(self, _dismiss, self._state).atexit = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Schedule ``fn(*args, **kwargs)`` and return its future.
+
+        Raises:
+            RuntimeError: The pool is shut down.
+        """
+        state = self._state
+        future: Future[Any] = Future()
+        item = _Item(future, fn, args, kwargs, contextvars.copy_context())
+        with state.lock:
+            if state.closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            _mark_submitter(state)
+            state.free -= 1
+            state.items.put(item)
+            # Only a nested submission can leave a thread missing although one was started.
+            if state.free < 0 and len(state.threads) < state.size + state.grown:
+                _start_thread(state)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and let the threads end when the calls are done.
+
+        Args:
+            wait: Return when they have ended.
+            cancel_futures: Cancel the calls that have not begun.
+        """
+        state = self._state
+        _dismiss(state, cancel=cancel_futures)
+        if wait:
+            me = threading.current_thread()
+            for thread in list(state.threads):
+                if thread is not me:
+                    thread.join()
+
+
+def _mark_submitter(state: _State) -> None:
+    frame = _frame.get()
+    while frame is not None:
+        if frame.state is state and not frame.submitted:
+            frame.submitted = True
+            state.grown += 1
+        frame = frame.outer
+
+
+def _start_thread(state: _State) -> None:
+    thread = threading.Thread(
+        target=_work,
+        args=(state,),
+        name=f"{state.prefix}-{next(state.names)}",
+        # Threads that are no daemons are joined before atexit could tell them to end.
+        daemon=True,
+    )
+    state.threads.add(thread)
+    state.free += 1
+    try:
+        thread.start()
+    except RuntimeError:
+        state.threads.discard(thread)
+        state.free -= 1
+        if not state.threads:
+            raise
+
+
+def _work(state: _State) -> None:
+    me = threading.current_thread()
+    while True:
+        item = state.items.get()
+        if item is None:
+            break
+        frame = _Frame(state, item.context.get(_frame))
+        _run(item, frame)
+        del item  # an idle thread holds no values
+        with state.lock:
+            frame.state = None  # what outlives the call is no nested work any more
+            state.free += 1
+            if frame.submitted:
+                state.grown -= 1
+            if len(state.threads) > state.size + state.grown:
+                state.free -= 1
+                state.threads.discard(me)
+                return
+        del frame
+    with state.lock:
+        state.threads.discard(me)
+
+
+def _run(item: _Item, frame: _Frame) -> None:
+    if not item.future.set_running_or_notify_cancel():
+        return
+    try:
+        result = item.context.run(_run_in_frame, frame, item.function, item.args, item.kwargs)
+    except BaseException as error:
+        item.future.set_exception(error)
+        del item  # the error's traceback holds this frame: the future would be in a cycle
+    else:
+        item.future.set_result(result)
+
+
+def _run_in_frame(
+    frame: _Frame,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    _frame.set(frame)
+    return function(*args, **kwargs)
+
+
+def _dismiss(state: _State, *, cancel: bool = False) -> None:
+    with state.lock:
+        state.closed = True
+        waiting = _take_waiting(state) if cancel else []
+        for _ in state.threads:
+            state.items.put(None)
+    for item in waiting:
+        item.future.cancel()
+
+
+def _take_waiting(state: _State) -> list[_Item]:
+    waiting: list[_Item] = []
+    while True:
+        try:
+            item = state.items.get_nowait()
+        except queue.Empty:
+            return waiting
+        if item is not None:
+            state.free += 1
+            waiting.append(item)
+
+
+@atexit.register
+def _finish() -> None:
+    """Wait for what non-daemon pools still have to do, as `ThreadPoolExecutor` does."""
+    for state in list(_living):
+        _dismiss(state)
+    for state in list(_living):
+        if not state.daemon:
+            for thread in list(state.threads):
+                thread.join()
+
+
+def _forget_threads() -> None:
+    """In a forked child the threads of the parent do not exist: every pool starts anew."""
+    for state in list(_living):
+        state.lock = threading.Lock()
+        state.items = queue.SimpleQueue()
+        state.threads = set()
+        state.free = state.grown = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

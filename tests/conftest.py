@@ -1,0 +1,73 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import connectors._factory
+import connectors._registry
+from connectors import settings
+from connectors._executor import Executor
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[connectors._registry.Registry]:
+    """A registry without plugins and registrations, and settings that no file or variable has."""
+    for variable in [name for name in os.environ if name.startswith("CONNECTORS_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("CONNECTORS_CONFIG", "none")
+    monkeypatch.setattr(Executor, "lifecycle_observers", [])
+    fresh = connectors._registry.Registry()
+    monkeypatch.setattr(connectors._registry, "registry", fresh)
+    monkeypatch.setattr(connectors._factory, "registry", fresh)
+    before = settings.snapshot()
+    yield fresh
+    for name in fresh.plugins.names():
+        fresh.plugins.unregister(name)
+    settings.restore(before)
+
+
+@pytest.fixture
+def install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: object
+) -> Iterator[Callable[..., Path]]:
+    """A function that makes a distribution with entry points and modules, as pip would leave it."""
+    loaded = set(sys.modules)
+
+    def install(
+        distribution: str,
+        version: str = "1.0",
+        *,
+        executors: Mapping[str, str] | None = None,
+        plugins: Mapping[str, str] | None = None,
+        modules: Mapping[str, str] | None = None,
+    ) -> Path:
+        site = tmp_path / f"site-{distribution}"
+        site.mkdir()
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        )
+        groups = {"connectors.executors": executors or {}, "connectors.plugins": plugins or {}}
+        lines = []
+        for group, values in groups.items():
+            lines += [f"[{group}]", *(f"{name} = {value}" for name, value in values.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        for module, source in (modules or {}).items():
+            (site / f"{module}.py").write_text(textwrap.dedent(source))
+        monkeypatch.syspath_prepend(site)
+        importlib.invalidate_caches()
+        return info
+
+    yield install
+    for name in set(sys.modules) - loaded:
+        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
