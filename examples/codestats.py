@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import json
 import sys
 import sysconfig
 import time
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ import attrs
 
 import connectors
 from connectors import Parallelization
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+BRANCHES = (*LOOPS, ast.If, ast.IfExp, ast.ExceptHandler, ast.match_case)
 
 host = connectors.Host("codestats")
 
@@ -58,7 +63,9 @@ class Function:
         name: Its qualified name, ``JSONDecoder.decode`` for instance.
         line: The line of its ``def``.
         lines: How many lines it has, from ``def`` to its last statement.
-        complexity: Its cyclomatic complexity; see `complexity`.
+        complexity: Its cyclomatic complexity: 1, and 1 more for each ``if``, ``elif``, ``for``,
+            ``while``, ``except``, ``case``, ``and``, ``or``, conditional expression, and ``for``
+            and ``if`` of a comprehension. Functions inside it count by themselves, lambdas do not.
     """
 
     path: str
@@ -107,79 +114,56 @@ def measure(source: Source) -> FileStats:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         problem = error.msg if isinstance(error, SyntaxError) else str(error)
         return FileStats(source.path, lines, problem=f"{type(error).__name__}: {problem}")
+    names: dict[FunctionNode, str] = {}
+    complexity: Counter[FunctionNode | None] = Counter()
+    imports: set[str] = set()
+    for node, name, function in walk(tree):
+        complexity[function] += decisions(node)
+        imports.update(imported(node))
+        if function is node:
+            names[function] = name
     functions = [
-        Function(source.path, name, node.lineno, length(node), complexity(node))
-        for name, node in functions_of(tree)
+        Function(source.path, name, node.lineno, length(node), 1 + complexity[node])
+        for node, name in names.items()
     ]
     functions.sort(key=lambda function: (function.line, function.name))
-    return FileStats(source.path, lines, tuple(functions), tuple(sorted(imports_of(tree))))
+    return FileStats(source.path, lines, tuple(functions), tuple(sorted(imports)))
 
 
-def functions_of(tree: ast.AST) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Iterate over the functions in *tree* with their qualified names, nested ones included."""
+def walk(tree: ast.AST) -> Iterator[tuple[ast.AST, str, FunctionNode | None]]:
+    """Iterate over the nodes of *tree*, each with its qualified name and innermost function."""
     # A list and not recursion: generated sources nest deeper than a stack is high.
-    waiting = [(tree, "")]
+    waiting: list[tuple[ast.AST, str, FunctionNode | None]] = [(tree, "", None)]
     while waiting:
-        parent, prefix = waiting.pop()
-        for node in ast.iter_child_nodes(parent):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield prefix + node.name, node
-            named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            waiting.append((node, f"{prefix}{node.name}." if named else prefix))
-
-
-def complexity(function: ast.AST) -> int:
-    """Return the cyclomatic complexity of *function*: 1, and 1 more for each decision.
-
-    Decisions are ``if``, ``elif``, ``for``, ``while``, ``except``, ``case``, ``and``, ``or``, the
-    conditional expression, and each ``for`` and ``if`` of a comprehension. The functions inside
-    are counted by themselves, lambdas are not.
-    """
-    total = 1
-    waiting = list(ast.iter_child_nodes(function))
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        total += decisions(node)
-        waiting.extend(ast.iter_child_nodes(node))
-    return total
+        node, name, function = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            name = f"{name}.{node.name}".lstrip(".")
+            function = function if isinstance(node, ast.ClassDef) else node
+        yield node, name, function
+        waiting.extend((child, name, function) for child in ast.iter_child_nodes(node))
 
 
 def decisions(node: ast.AST) -> int:
-    """Return how many decisions *node* itself takes."""
-    match node:
-        case ast.BoolOp(values=values):
-            return len(values) - 1
-        case ast.comprehension(ifs=conditions):
-            return 1 + len(conditions)
-        case (
-            ast.If()
-            | ast.IfExp()
-            | ast.For()
-            | ast.AsyncFor()
-            | ast.While()
-            | ast.ExceptHandler()
-            | ast.match_case()
-        ):
-            return 1
-    return 0
+    """Return how many decisions *node* takes: what it adds to the complexity of its function."""
+    if isinstance(node, ast.BoolOp):
+        return len(node.values) - 1
+    if isinstance(node, ast.comprehension):
+        return 1 + len(node.ifs)
+    return int(isinstance(node, BRANCHES))
 
 
-def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def length(node: FunctionNode) -> int:
     """Return how many lines *node* has."""
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-def imports_of(tree: ast.AST) -> set[str]:
-    """Return the top-level packages that *tree* imports; relative imports name none."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found
+def imported(node: ast.AST) -> list[str]:
+    """Return the top-level packages that *node* imports; a relative import names none."""
+    if isinstance(node, ast.Import):
+        return [alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return [node.module.partition(".")[0]]
+    return []
 
 
 # What is reported
@@ -289,7 +273,7 @@ def survey(tree: Path, paths: Sequence[str], executor: str, *, progress: bool) -
     """Measure *paths* below *tree* on the executor of that name."""
     start = time.perf_counter()
     with host.use(executor=executor):
-        sources = read.map([tree] * len(paths), paths)
+        sources = read.map(itertools.repeat(tree), paths)
         measured = measure.map(sources)
         files = list(watched(measured, len(paths), executor) if progress else measured)
     return Run(executor, time.perf_counter() - start, files)
@@ -333,7 +317,9 @@ def function_table(functions: Iterable[Function]) -> Any:
     """Return the table of the most complex functions."""
     from rich.table import Table
 
-    table = Table("complexity", "lines", "function", "where", title="the most complex functions")
+    table = Table("complexity", "lines", title="the most complex functions")
+    table.add_column("function", overflow="fold")
+    table.add_column("where", overflow="fold")
     for one in functions:
         table.add_row(str(one.complexity), str(one.lines), one.name, f"{one.path}:{one.line}")
     return table
@@ -441,12 +427,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What the compiler thinks of other people's escape sequences is not what we measure.
     warnings.simplefilter("ignore", SyntaxWarning)
     try:
-        if given.compare:
-            return compare(run_on, as_json=given.json)
-        run = run_on(given.executor)
+        with host:
+            if given.compare:
+                return compare(run_on, as_json=given.json)
+            run = run_on(given.executor)
     except connectors.ConnectorsError as error:
         print(f"codestats: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("codestats: interrupted", file=sys.stderr)
+        return 130
     if given.json:
         print(json.dumps(attrs.asdict(summarise(run.files))))
     else:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from connectors import _discovery
-from connectors._discovery import BUILTINS, scan
+from connectors._discovery import BUILTINS, Source, scan
 
 
 def offer(name):
@@ -28,7 +28,7 @@ def test_builtins_come_first_and_are_ours(registry):
 
 def test_builtins_are_there_without_metadata(registry, monkeypatch):
     """A frozen application, which has no distribution metadata, has the built-ins all the same."""
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda: importlib.metadata.EntryPoints())
+    monkeypatch.setattr(importlib.metadata, "entry_points", importlib.metadata.EntryPoints)
     monkeypatch.setattr(_discovery, "_scanned", None)
 
     assert [offer.name for offer in scan().executors] == list(BUILTINS)
@@ -87,6 +87,29 @@ def test_distribution_without_metadata_has_a_stand_in_for_its_name(install):
     assert str(offer("bare").source) == "an unnamed distribution"
 
 
+def test_metadata_beyond_reading_is_no_error():
+    """A distribution whose metadata raises has the stand-in for its name and no version."""
+
+    class Locked:
+        @property
+        def metadata(self):
+            raise PermissionError
+
+    assert str(Source(Locked())) == "an unnamed distribution"
+
+
+def test_first_on_the_path_hides_the_others_when_read_one_by_one(install, monkeypatch, tmp_path):
+    """The first copy of a distribution on the path counts, whatever its neighbours are."""
+    install("twin", "1.0", executors={"twin": "twin:Old"})
+    (tmp_path / "site-twin").rename(tmp_path / "older")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "older")])
+    install("twin", "2.0", executors={"twin": "twin:New"})
+    broken = install("unreadable")
+    (broken / "entry_points.txt").write_text("[connectors.executors]\nthis is no entry point\n")
+
+    assert [each.value for each in scan().executors if each.name == "twin"] == ["twin:New"]
+
+
 def test_importing_the_registry_loads_no_metadata():
     """The registry can be imported without importlib.metadata and without pluggy."""
     code = (
@@ -94,7 +117,9 @@ def test_importing_the_registry_loads_no_metadata():
         "print([name for name in ('importlib.metadata', 'pluggy', 'trio') if name in sys.modules])"
     )
 
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
     assert output.stdout.strip() == "[]"
 

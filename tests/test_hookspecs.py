@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 
@@ -173,7 +172,9 @@ def test_executor_in_the_wrong_group(install, caplog):
 
 def test_plugin_that_makes_an_executor_while_it_is_imported(install):
     """A plugin may make an executor while it is imported."""
-    source = RECORDER + "\n    from connectors._factory import executor\n    executor('trio').close()"
+    source = (
+        RECORDER + "\n    from connectors._factory import executor\n    executor('trio').close()"
+    )
     install("eager", plugins={"eager": "eager_one"}, modules={"eager_one": source})
 
     executor("sequential").close()
@@ -188,7 +189,10 @@ def test_adjusted_options_count(registry):
     made = executor("threading", threads=2)
 
     assert made.threads == 3
-    assert (made.settings["threads"].value, made.settings["threads"].origin) == (3, "plugin 'tuner'")
+    assert (made.settings["threads"].value, made.settings["threads"].origin) == (
+        3,
+        "plugin 'tuner'",
+    )
 
 
 def test_adjusted_options_are_checked(registry, caplog):

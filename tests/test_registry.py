@@ -15,11 +15,13 @@ from connectors._errors import (
     SettingsError,
 )
 from connectors._executor import Executor
+from connectors._hookspecs import hookimpl
 from connectors._registry import (
     available_executors,
     executor_class,
     plugins,
     register,
+    register_plugin,
     unregister,
 )
 
@@ -308,6 +310,8 @@ def test_registering_twice(registry):
     register("mine", Mine)
     register("mine", Mine)
 
+    register("yours", Yours)
+
     with pytest.raises(SettingsError, match=r"unregister\('mine'\) first"):
         register("mine", Yours)
     assert [info.name for info in available_executors()].count("mine") == 1
@@ -416,6 +420,22 @@ def test_plugin_that_does_not_provide(install, names, reason):
     assert reason in error_of(PluginLoadError, "odd")
 
 
+def test_plugin_without_the_hook(install):
+    """A plugin of an executor's entry point that has other hooks only is an error."""
+    source = """
+        from connectors._hookspecs import hookimpl
+
+        @hookimpl
+        def connectors_event():
+            pass
+    """
+    other = PROVIDER.format(names="{'extra': One}")
+    install("watcher", executors={"watcher": "watcher"}, modules={"watcher": source})
+    install("prov5", plugins={"other": "prov5"}, modules={"prov5": other})
+
+    assert "provides nothing, and no 'watcher'" in error_of(PluginLoadError, "watcher")
+
+
 def test_active_plugin_provides_names(install):
     """What a plugin of the group connectors.plugins provides can be chosen by name."""
     source = PROVIDER.format(names="{'extra': One, 'threading': Two, 'bad': int}")
@@ -424,6 +444,31 @@ def test_active_plugin_provides_names(install):
     assert executor_class("extra").__name__ == "One"
     assert executor_class("threading").__module__ == "connectors.executors.threading"
     assert info("extra").distribution == "active"
+
+
+def test_plugin_of_an_entry_point_provides_under_its_names_only(install):
+    """What a plugin provides beyond its entry points does not depend on whether it was loaded."""
+    source = PROVIDER.format(names="{'prov': One, 'more': Two}")
+    install("prov3", executors={"prov": "prov3"}, modules={"prov3": source})
+    other = PROVIDER.format(names="{'extra': One}")
+    install("prov4", plugins={"other": "prov4"}, modules={"prov4": other})
+
+    assert executor_class("prov").__name__ == "One"
+    register_plugin(type("Silent", (), {"connectors_executors": hookimpl(lambda self: None)})())
+
+    error_of(ExecutorNotFoundError, "more")
+    assert executor_class("extra").__module__ == "prov4"
+
+
+def test_plugin_in_both_groups_offers_its_name_once(install):
+    """A plugin that is always active and has an entry point for its executor is no clash."""
+    source = PROVIDER.format(names="{'twice': One}")
+    install(
+        "twice", executors={"twice": "twice"}, plugins={"t": "twice"}, modules={"twice": source}
+    )
+
+    assert executor_class("twice").__name__ == "One"
+    assert [info.name for info in available_executors()].count("twice") == 1
 
 
 def test_plugins_are_listed(install, monkeypatch):

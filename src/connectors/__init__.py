@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import events, pools, settings, testing
     from ._calls import Call, Decision
+    from ._capabilities import Capabilities, Pools
     from ._cpus import available_cpus
     from ._errors import (
         CallTimeoutError,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         SettingsError,
         WorkerCrashError,
     )
-    from ._executor import Capabilities, Executor, Pools
+    from ._executor import Executor
     from ._factory import executor
     from ._flags import Laziness, Parallelization
     from ._hookspecs import HOOK_API, hookimpl
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .settings import configure, using
 
 __all__ = [
+    "HOOK_API",
     "BoundMethod",
     "Call",
     "CallTimeoutError",
@@ -61,7 +63,6 @@ __all__ = [
     "ExecutorNotFoundError",
     "ExecutorOpenError",
     "FallbackError",
-    "HOOK_API",
     "Host",
     "Laziness",
     "MethodNotFoundError",
@@ -113,7 +114,8 @@ _HOMES = {
         "SettingsError",
         "WorkerCrashError",
     ),
-    "_executor": ("Capabilities", "Executor", "Pools"),
+    "_capabilities": ("Capabilities", "Pools"),
+    "_executor": ("Executor",),
     "_factory": ("executor",),
     "_flags": ("Laziness", "Parallelization"),
     "_hookspecs": ("HOOK_API", "hookimpl"),
@@ -133,7 +135,6 @@ _HOMES = {
 }
 _MODULES = ("events", "pools", "settings", "testing")
 _ADDRESSES = {name: home for home, names in _HOMES.items() for name in names}
-
 
 
 def __getattr__(name: str) -> Any:

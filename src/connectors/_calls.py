@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,7 @@ import attrs
 
 from ._flags import Parallelization
 
+_NEVER_ASYNC = (types.BuiltinFunctionType, types.MethodDescriptorType, type)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -97,6 +99,8 @@ def is_async(function: Callable[..., Any]) -> bool:
     code = getattr(function, "__code__", None)
     if code is not None:
         return bool(code.co_flags & inspect.CO_COROUTINE)
+    if isinstance(function, _NEVER_ASYNC):
+        return False
     function = _innermost(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(type(function), "__call__", None)  # noqa: B004 - the class's own, not a check

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 
 import attrs
+
+
+_logger = logging.getLogger("connectors")
 
 
 @attrs.define(eq=False)
@@ -35,7 +39,9 @@ class _Clock:
         with self._changed:
             heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), timer))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="connectors-clock", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="connectors-clock", daemon=True
+                )
                 self._thread.start()
             elif self._due[0][2] is timer:
                 self._changed.notify()
@@ -45,7 +51,11 @@ class _Clock:
         while True:
             callback = self._next().callback
             if callback is not None:
-                callback()
+                try:
+                    callback()
+                except Exception:  # the limits of others still hold
+                    _logger.exception("%r raised", callback)
+                del callback
 
     def _next(self) -> Timer:
         with self._changed:

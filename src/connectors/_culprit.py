@@ -65,7 +65,9 @@ def _attributes(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     if owner is not None and not isinstance(owner, type(__builtins__)):
         yield f"{path}.__self__", owner
     if hasattr(value, "__reduce_ex__") and not isinstance(value, type):
-        yield from ((f"{path}.{name}", part) for name, part in getattr(value, "__dict__", {}).items())
+        yield from (
+            (f"{path}.{name}", part) for name, part in getattr(value, "__dict__", {}).items()
+        )
         for kind in type(value).__mro__:
             for name in _slots(kind):
                 if hasattr(value, name):

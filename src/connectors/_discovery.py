@@ -152,7 +152,10 @@ def _look() -> Scan:
     offers = list(_offers(found.get(EXECUTORS, ())))
     ours = {offer.name: offer for offer in offers if offer.builtin}
     builtins = [ours.get(name) or _unlisted(name) for name in BUILTINS]
-    strangers = [offer for offer in offers if not offer.builtin]
+    # Directories are read in no particular order.
+    strangers = sorted(
+        (offer for offer in offers if not offer.builtin), key=lambda offer: offer.name.lower()
+    )
     return Scan((*builtins, *strangers), tuple(_offers(found.get(PLUGINS, ()))))
 
 

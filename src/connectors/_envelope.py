@@ -31,6 +31,7 @@ from ._culprit import culprit
 from ._errors import ConnectorsError, PicklingError, RemoteError
 
 BufferCallback = Callable[[pickle.PickleBuffer], Any]
+LARGE_BUFFER = 1 << 16  # smaller ones are copied faster than they are described
 
 _inside_worker = False
 
@@ -77,12 +78,26 @@ def seal(
     Raises:
         PicklingError: An argument cannot travel; names the part of it that is at fault.
     """
+    packed = pack(call, context, prepare, buffer_callback)
+    return pickle.dumps((call.label, os.getpid(), _relay.levels(), packed), protocol=5)
+
+
+def pack(
+    call: Call,
+    context: Mapping[str, Any] | None = None,
+    prepare: Callable[[], object] | None = None,
+    buffer_callback: BufferCallback | None = None,
+) -> bytes:
+    """Return what of *call* is needed to `run` it; the arguments are those of `seal`.
+
+    Raises:
+        PicklingError: An argument cannot travel; names the part of it that is at fault.
+    """
     body = (call.function, call.instance, call.args, dict(call.kwargs), context, prepare)
     try:
-        packed = dump(body, buffer_callback)
+        return dump(body, buffer_callback)
     except Exception as error:
         raise _unsendable(call, error) from error
-    return pickle.dumps((call.label, os.getpid(), _relay.levels(), packed), protocol=5)
 
 
 def open_envelope(data: bytes, buffers: Iterable[Any] = ()) -> bytes:
@@ -98,12 +113,12 @@ def open_envelope(data: bytes, buffers: Iterable[Any] = ()) -> bytes:
     label, home, levels, packed = pickle.loads(data)
     away = home != os.getpid()
     if away:
-        _settle_in_worker(levels)
+        settle_in_worker(levels)
     with _relay.collecting(away) as news:
         started, begin = time.time(), time.perf_counter()
         outcome: tuple[bool, Any]
         try:
-            outcome = (True, _result_bytes(label, _run(packed, buffers)))
+            outcome = (True, _result_bytes(label, run(packed, buffers)))
         except BaseException as error:
             outcome = (False, pack_error(error))
         duration = time.perf_counter() - begin
@@ -132,9 +147,17 @@ def dump(value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
     """Pickle *value*: by reference what a worker can import, by value all else.
 
     Plain pickle is tried first, because it is an order of magnitude faster than cloudpickle.
+
+    Args:
+        value: The value.
+        buffer_callback: Takes buffers of `LARGE_BUFFER` bytes and more out of band.
     """
     buffers: list[pickle.PickleBuffer] = []
-    keep = None if buffer_callback is None else buffers.append
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        return buffer.raw().nbytes < LARGE_BUFFER or bool(buffers.append(buffer))
+
+    keep = None if buffer_callback is None else is_small
     try:
         data = pickle.dumps(value, protocol=5, buffer_callback=keep)
     except Exception:
@@ -163,26 +186,19 @@ def _unsendable(call: Call, error: Exception) -> PicklingError:
     return PicklingError(f"the call of {call.label}", path, reason)
 
 
-def _run(packed: bytes, buffers: Iterable[Any]) -> Any:
+def run(packed: bytes, buffers: Iterable[Any] = ()) -> Any:
+    """Run the call that `pack` *packed* and return what it returns."""
     function, instance, args, kwargs, context, prepare = pickle.loads(packed, buffers=buffers)
-    if prepare is not None:
-        prepare()
     if instance is not None:
         args = (instance, *args)
-    if not context:
+    if prepare is None and not context:
         return function(*args, **kwargs)
-    return contextvars.copy_context().run(_run_in_context, context, function, args, kwargs)
-
-
-def _run_in_context(
-    context: Mapping[str, Any],
-    function: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> Any:
-    for address, value in context.items():
-        context_variable(address).set(value)
-    return function(*args, **kwargs)
+    own = contextvars.copy_context()  # what is restored for this call holds for no other
+    if prepare is not None:
+        own.run(prepare)
+    for address, value in (context or {}).items():
+        own.run(context_variable(address).set, value)
+    return own.run(function, *args, **kwargs)
 
 
 def context_variable(address: str) -> contextvars.ContextVar[Any]:
@@ -208,7 +224,8 @@ def context_variable(address: str) -> contextvars.ContextVar[Any]:
     return variable
 
 
-def _settle_in_worker(levels: Mapping[str, int]) -> None:
+def settle_in_worker(levels: Mapping[str, int]) -> None:
+    """Make this process a worker, which collects log records at *levels*."""
     global _inside_worker  # noqa: PLW0603 - a fact about this process
     _inside_worker = True
     _relay.install(levels)
@@ -218,7 +235,10 @@ def _result_bytes(label: str, value: Any) -> bytes:
     try:
         return dump(value)
     except Exception as error:
-        path, reason = culprit({"result": value}, dump) or ("it", f"{type(error).__name__}: {error}")
+        path, reason = culprit({"result": value}, dump) or (
+            "it",
+            f"{type(error).__name__}: {error}",
+        )
         raise PicklingError(f"the result of {label}", path, reason) from error
 
 

@@ -231,7 +231,7 @@ class MethodNotFoundError(ConnectorsError, LookupError):
         self.name = name
         super().__init__(
             f"host '{host}' has no connector method '{name}'; registered: {listing(known)}."
-            f"{did_you_mean(name, known)}"
+            f"{did_you_mean(f'{host}.' + name.removeprefix(f'{host}.'), known)}"
         )
 
     def __str__(self) -> str:

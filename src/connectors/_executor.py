@@ -15,39 +15,37 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import functools
-import itertools
 import logging
 import os
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import attrs
 
-from . import _map, _worlds, events, settings
-from ._calls import Call, Decision, is_async, label_of
-from ._envelope import context_variable, inside_worker, open_envelope, seal, unseal
+from . import _map, _worlds, events
+from ._away import Away, cannot_travel, declared_context, settings_restorer
+from ._calls import Call, Decision, is_async
+from ._capabilities import Capabilities, Pool, Pools, with_sequential
+from ._envelope import inside_worker, open_envelope, seal
 from ._errors import (
     ExecutorClosedError,
     ExecutorOpenError,
     FallbackError,
     PicklingError,
-    WorkerCrashError,
 )
 from ._flags import Parallelization
-from ._flight import CallFuture, Flight, Story, annotate, conduct
+from ._flight import Flight, Story, annotate, conduct
 from ._portal import Portal
-from .pools import InlinePool
+from .pools import InlinePool, ThreadPool, TrioThreadPool
 from .settings import Setting, check_options, option, options_of
 
 SEQUENTIAL, THREAD, PROCESS = Parallelization
 
-Pool = concurrent.futures.Executor
-Pools = Mapping[Parallelization, "Pool | Callable[[], Pool]"]
 
 _logger = logging.getLogger("connectors")
 _inline = InlinePool()
@@ -59,39 +57,7 @@ _within: contextvars.ContextVar[tuple[Executor, ...]] = contextvars.ContextVar(
 )
 
 
-_UNSET = object()
 _AWAITED = "an async def method is awaited in the executor's loop"
-
-
-def _levels(levels: Iterable[Parallelization]) -> frozenset[Parallelization]:
-    return frozenset(levels) | {SEQUENTIAL}
-
-
-@attrs.frozen
-class Capabilities:
-    """What an executor class can do. The contract in `connectors.testing` proves each.
-
-    Attributes:
-        levels: The levels at which it may run calls; SEQUENTIAL is always among them.
-        remote: Its processes may be on other machines.
-        kills: A timeout or a cancellation stops a running PROCESS call.
-        cancels: A call that has not begun can be cancelled.
-        context: Context variables reach calls: all of them threads, declared ones processes.
-        logs: Log records of PROCESS calls reach the handlers of the caller.
-        async_methods: ``async def`` methods can be given to it.
-        importable: Functions have to be importable where they run: no lambdas, no ``__main__``.
-        retries: Its engine runs a call whose worker died again by itself.
-    """
-
-    levels: frozenset[Parallelization] = attrs.field(default=(SEQUENTIAL,), converter=_levels)
-    remote: bool = False
-    kills: bool = False
-    cancels: bool = True
-    context: bool = True
-    logs: bool = True
-    async_methods: bool = True
-    importable: bool = False
-    retries: bool = False
 
 
 class Executor(concurrent.futures.Executor):
@@ -120,7 +86,8 @@ class Executor(concurrent.futures.Executor):
         [1, 4, 9]
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    #: A subclass declares them; an instance whose options leave levels out narrows them.
+    capabilities: Capabilities = Capabilities()
     hook_api: ClassVar[int] = 1
     #: The async library in which ``async def`` methods are awaited.
     world: ClassVar[_worlds.World] = "asyncio"
@@ -150,7 +117,7 @@ class Executor(concurrent.futures.Executor):
     def __init__(self, **options: Any) -> None:
         cls = type(self)
         declared = options_of(cls)
-        self.name = getattr(self, "name", None) or _name_of(cls)
+        self.name = getattr(self, "name", None) or name_of(cls)
         self._given = check_options(self.name, declared, options, "keyword argument")
         self.__dict__.update(self._given)
         self.settings = {
@@ -165,6 +132,8 @@ class Executor(concurrent.futures.Executor):
         self._lock = threading.RLock()
         self._closed = False
         self._pools: dict[Parallelization, Pool] = {}
+        # The open thread pool, if it gives calls their context and lets nested calls through.
+        self._own_threads: ThreadPool | None = None
         self._sources: Pools | None = None
         self._levels_found: frozenset[Parallelization] | None = None
         self._widest_found: Parallelization | None = None
@@ -215,14 +184,18 @@ class Executor(concurrent.futures.Executor):
             ExecutorClosedError: The executor is closed.
             FallbackError: It is strict and the call cannot run at the level that it wishes for.
         """
+        awaited = self._overrides or is_async(call.function)
+        plain = not (awaited or call.timeout is not None or call.retries or events.observed())
+        if plain and call.wish is THREAD and self._own_threads is not None:
+            return self._own_threads.submit(_run_noted, call, self.name, THREAD)
         level, reason = self._place(call)
         if reason is not None:
             self._report(call, level, reason)
-        if self._overrides or is_async(call.function):
+        if awaited:
             return self._portal().schedule(self._conduct(call, level, reason))
         if level is PROCESS:
             return self._submit_away(call, reason)
-        if call.timeout is not None or call.retries or events.observed():
+        if not plain:
             return self._fly(call, level, reason, self._run_here, here=True)
         if level is SEQUENTIAL:
             return _inline.submit(_run_noted, call, self.name, level)
@@ -263,25 +236,28 @@ class Executor(concurrent.futures.Executor):
         template = self._call(fn, (), {})
         template = attrs.evolve(template, name=template.label)
         level = self.level_for(template.wish)
-        if self._overrides or is_async(fn):
-            chunksize = None
-        elif level is SEQUENTIAL and chunksize is None and not unordered and timeout is None:
+        limited = template.timeout is not None or template.retries > 0
+        alone = is_async(fn) or (chunksize is None and (limited or self._overrides))
+        if level is SEQUENTIAL and chunksize is None and not unordered and timeout is None:
             return self._map_inline(template, items)
-        single = template.timeout is not None or template.retries or self._overrides or is_async(fn)
         engine = _map.Mapping(
             self.submit_call,
             template,
             items,
-            _map.Sizer(chunksize or (1 if single else None), _length(iterables), 4 * _cpus()),
+            _map.Sizer(1 if alone else chunksize, _length(iterables), 4 * _cpus()),
             buffersize=buffersize or max(16, 4 * _cpus()),
             timeout=timeout,
             note=lambda error: annotate(error, template.label, self.name, level),
+            alone=alone,
         )
         return engine.unordered() if unordered else engine.ordered()
 
     def _map_inline(self, template: Call, items: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+        fn, label = template.function, template.name
+        limit, retries = template.timeout, template.retries
         for args in items:
-            yield self.submit_call(attrs.evolve(template, args=args)).result()
+            call = Call(fn, args, {}, None, template.wish, label, limit, retries)
+            yield self.submit_call(call).result()
 
     def options(
         self,
@@ -304,7 +280,9 @@ class Executor(concurrent.futures.Executor):
         Raises:
             OptionError: A value is not allowed.
         """
-        return _View(self, wish=wish, timeout=timeout, retries=retries, label=label)
+        from ._view import View  # it is an executor itself
+
+        return View(self, wish=wish, timeout=timeout, retries=retries, label=label)
 
     async def run_method(
         self,
@@ -328,8 +306,8 @@ class Executor(concurrent.futures.Executor):
             ExecutorClosedError: The executor is closed.
             FallbackError: It is strict and the call cannot run at that level.
         """
-        call = attrs.evolve(
-            self._call(method, args, kwargs), instance=instance, wish=parallelization
+        call = Call(
+            method, args, kwargs, instance, parallelization, self.label, self.timeout, self.retries
         )
         if _performing.get() == (self, method):  # super().run_method(...) in an override
             return await self._perform(call)
@@ -365,7 +343,11 @@ class Executor(concurrent.futures.Executor):
 
         Works in plain code and where an event loop is running.
         """
-        portal = self._portal()
+        try:
+            portal = self._portal()
+        except ExecutorClosedError:
+            coro.close()
+            raise
         if portal.here():
             # Its loop is blocked by this very call: another one has to run the coroutine.
             portal = Portal(self.world, f"{self.name}-nested")
@@ -397,7 +379,7 @@ class Executor(concurrent.futures.Executor):
                 f"{awaitable!r} belongs to another event loop than that of '{self.name}'; "
                 "await it there, or pass the coroutine itself"
             )
-        return self.run_coroutine(_awaited(awaitable))
+        return self.run_coroutine(_worlds.awaited(awaitable))
 
     def run_coroutines(self, coros: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Run *coros* at the same time in the loop of this executor and wait for all of them.
@@ -408,7 +390,7 @@ class Executor(concurrent.futures.Executor):
         Raises:
             ExceptionGroup: Several failed. The failure of a single one is raised as it is.
         """
-        return list(self.run_coroutine(_gather([_awaited(coro) for coro in coros])))
+        return list(self.run_coroutine(_worlds.gather(list(coros))))
 
     def get_event_loop(self) -> Any:
         """Return the loop in which this executor awaits something now, or `None` when idle.
@@ -444,7 +426,7 @@ class Executor(concurrent.futures.Executor):
             call = attrs.evolve(call, wish=wish)
         rejected: dict[str, str] = {}
         for level in call.wish.fallbacks:
-            objection = self._objection(call, level) or _cannot_travel(call, level)
+            objection = self._objection(call, level) or cannot_travel(call, level)
             if objection is None:
                 break
             rejected[level.name] = objection
@@ -456,7 +438,7 @@ class Executor(concurrent.futures.Executor):
     def _available(self) -> frozenset[Parallelization]:
         found = self._levels_found
         if found is None:
-            found = _levels(self._find_pools())
+            found = with_sequential(self._find_pools())
             if self._overrides:
                 found |= type(self).capabilities.levels
             self._levels_found = found
@@ -506,9 +488,7 @@ class Executor(concurrent.futures.Executor):
     def _call(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Call:
-        return Call(
-            fn, args, kwargs, None, self._widest(), self.label, self.timeout, self.retries
-        )
+        return Call(fn, args, kwargs, None, self._widest(), self.label, self.timeout, self.retries)
 
     def _widest(self) -> Parallelization:
         if self._widest_found is None:
@@ -537,13 +517,13 @@ class Executor(concurrent.futures.Executor):
 
     def _submit_away(self, call: Call, reason: str | None) -> Future[Any]:
         try:
-            sealed = seal(call, self._declared_context(), _settings_restorer())
+            sealed = seal(call, declared_context(self), settings_restorer())
         except PicklingError as error:
             return self._fall_back(call, error)
 
         def runner(_: Flight) -> Future[Any]:
             pool = self._pool(PROCESS)
-            return _Away(pool.submit(open_envelope, sealed), call, self, pool)
+            return Away(pool.submit(open_envelope, sealed), call, self, pool)
 
         return self._fly(call, PROCESS, reason, runner, here=False)
 
@@ -557,28 +537,16 @@ class Executor(concurrent.futures.Executor):
         return self._fly(call, level, reason, self._run_here, here=True)
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return *function* with what the executor's own thread pool gives it by itself."""
-        if getattr(self._pool(THREAD), "carries_context", False):
+        """Return *function* with what our own thread pool gives a call by itself."""
+        pool = self._pool(THREAD)
+        if isinstance(pool, ThreadPool):
             return function
-        context = contextvars.copy_context()
-        context.run(_within.set, (*_within.get(), self))
-        return functools.partial(context.run, function)
+        function = functools.partial(_run_within, self, function)
+        if isinstance(pool, TrioThreadPool):
+            return function
+        return functools.partial(contextvars.copy_context().run, function)
 
-    def _declared_context(self) -> Mapping[str, Any] | None:
-        declared: Sequence[str] = getattr(self, "context", ())
-        if not declared:
-            return None
-        found = {}
-        for address in declared:
-            variable = context_variable(address)
-            value = variable.get(_UNSET)
-            if value is not _UNSET:
-                found[address] = value
-        return found
-
-    async def _conduct(
-        self, call: Call, level: Parallelization, reason: str | None
-    ) -> Any:
+    async def _conduct(self, call: Call, level: Parallelization, reason: str | None) -> Any:
         story = Story(call, self.name, level)
         story.submitted()
         if reason is not None:
@@ -608,7 +576,9 @@ class Executor(concurrent.futures.Executor):
         if is_async(call.function):
             return await call.run()
         pools = self._find_pools()
-        level = next(level for level in call.wish.fallbacks if level in pools or level is SEQUENTIAL)
+        level = next(
+            level for level in call.wish.fallbacks if level in pools or level is SEQUENTIAL
+        )
         if level is PROCESS and not inside_worker():
             return await _worlds.result_of(self._submit_away(call, None))
         if level is SEQUENTIAL or THREAD not in pools:
@@ -643,6 +613,7 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             first = not self._closed
             self._closed = True
+            self._own_threads = None
             pools, portal = list(self._pools.values()), self._portal_made
         if portal is not None:
             portal.close(wait=wait, cancel=cancel_futures)
@@ -650,6 +621,7 @@ class Executor(concurrent.futures.Executor):
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
         if first:
             self._tear_down()
+        if first and (pools or portal is not None):
             self._tell_lifecycle("closed", events.ExecutorClosed)
 
     def close(self, cancel: bool = False) -> None:
@@ -701,19 +673,21 @@ class Executor(concurrent.futures.Executor):
         return pool if pool is not None else self._open_pool(level)
 
     def _open_pool(self, level: Parallelization) -> Pool:
-        sources = self._find_pools()
+        source = self._find_pools()[level]
         with self._lock:
             if self._closed:
                 raise ExecutorClosedError(self.name)
             pool = self._pools.get(level)
-            if pool is None:
-                source = sources[level]
-                first = not self._pools
-                pool = self._made(source) if not isinstance(source, Pool) else source
-                self._pools[level] = pool
-                if first:
-                    self._tell_lifecycle("opened", events.ExecutorOpened)
-            return pool
+            if pool is not None:
+                return pool
+            first = not self._pools and self._portal_made is None
+            pool = source if isinstance(source, Pool) else self._made(source)
+            self._pools[level] = pool
+            if isinstance(pool, ThreadPool) and level is THREAD:
+                self._own_threads = pool
+        if first:
+            self._tell_lifecycle("opened", events.ExecutorOpened)
+        return pool
 
     def _made(self, source: Callable[[], Pool]) -> Pool:
         try:
@@ -737,9 +711,13 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             if self._closed:
                 raise ExecutorClosedError(self.name)
-            if self._portal_made is None:
-                self._portal_made = Portal(self.world, f"connectors-{self.name}-loop")
-            return self._portal_made
+            if self._portal_made is not None:
+                return self._portal_made
+            first = not self._pools
+            portal = self._portal_made = Portal(self.world, f"connectors-{self.name}-loop")
+        if first:
+            self._tell_lifecycle("opened", events.ExecutorOpened)
+        return portal
 
     def _tell_lifecycle(self, what: str, kind: type[events.Event]) -> None:
         if events.observed():
@@ -751,106 +729,13 @@ class Executor(concurrent.futures.Executor):
                 _logger.exception("an observer raised when '%s' was %s", self.name, what)
 
 
-class _View(Executor):
-    """An executor seen with another wish and other limits; it has no pools of its own."""
-
-    def __init__(
-        self,
-        of: Executor,
-        *,
-        wish: Parallelization | None,
-        timeout: float | None,
-        retries: int | None,
-        label: str | None,
-    ) -> None:
-        limits = {"timeout": timeout, "retries": retries, "label": label}
-        given = {key: value for key, value in limits.items() if value is not None}
-        own = check_options(of.name, options_of(Executor), given, "options()")
-        self._of = of
-        self._wish = wish if wish is not None else of._widest()
-        self.timeout = own.get("timeout", of.timeout)
-        self.retries = own.get("retries", of.retries)
-        self.label = own.get("label", of.label)
-        self.strict = of.strict
-        self.name = of.name
-        self.settings = of.settings
-        self.decisions = of.decisions
-        self._overrides = of._overrides  # type: ignore[misc]  # a view is what it is a view of
-
-    @property
-    def closed(self) -> bool:
-        return self._of.closed
-
-    def open(self) -> Self:
-        self._of.open()
-        return self
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Do nothing: what is viewed stays open."""
-
-    def submit_call(self, call: Call) -> Future[Any]:
-        return self._of.submit_call(call)
-
-    async def run_call(self, call: Call) -> Any:
-        return await self._of.run_call(call)
-
-    def get_event_loop(self) -> Any:
-        return self._of.get_event_loop()
-
-    def __repr__(self) -> str:
-        return f"<a view of {self._of!r}>"
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        limits = (self._wish, self.timeout, self.retries, self.label)
-        return _viewed, (self._of, *limits)
-
-    def _widest(self) -> Parallelization:
-        return self._wish
-
-    def _available(self) -> frozenset[Parallelization]:
-        return self._of._available()
-
-    def _objection(self, call: Call, level: Parallelization) -> str | None:
-        return self._of._objection(call, level)
-
-    def _portal(self) -> Portal:
-        return self._of._portal()
-
-
-def _viewed(
-    of: Executor,
-    wish: Parallelization,
-    timeout: float | None,
-    retries: int,
-    label: str | None,
-) -> Executor:
-    return of.options(wish=wish, timeout=timeout, retries=retries, label=label)
-
-
-class _Away(CallFuture):
-    """The future `Answer` of a call that an engine runs in another process."""
-
-    def __init__(self, sent: Future[Any], call: Call, executor: Executor, pool: Pool) -> None:
-        super().__init__()
-        self.run = sent
-        sent.add_done_callback(functools.partial(self._back, call, executor, pool))
-
-    def _back(self, call: Call, executor: Executor, pool: Pool, sent: Future[Any]) -> None:
-        self.run = None
-        if sent.cancelled():
-            self.give_up()
-            return
-        self.set_running_or_notify_cancel()
-        error = sent.exception()
-        if error is None:
-            self.set_result(unseal(sent.result(), call.label, executor.name))
-        elif isinstance(error, concurrent.futures.BrokenExecutor):
-            executor._discard_pool(pool)
-            if events.observed():
-                events.emit(events.WorkerDied(executor=executor.name, pid=0, reason=str(error)))
-            self.set_exception(WorkerCrashError(call.label))
-        else:
-            self.set_exception(error)
+def _run_within(executor: Executor, function: Callable[..., Any], *args: Any) -> Any:
+    """Run *function* so that the calls that it makes know whose thread they would wait for."""
+    token = _within.set((*_within.get(), executor))
+    try:
+        return function(*args)
+    finally:
+        _within.reset(token)
 
 
 def _run_noted(call: Call, executor: str, level: Parallelization) -> Any:
@@ -876,21 +761,9 @@ def _through_the_door(own: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if _performing.get() == (self, method):
             return await own(self, parallelization, method, instance, *args, **kwargs)
-        return await Executor.run_method(
-            self, parallelization, method, instance, *args, **kwargs
-        )
+        return await Executor.run_method(self, parallelization, method, instance, *args, **kwargs)
 
     return run_method
-
-
-def _cannot_travel(call: Call, level: Parallelization) -> str | None:
-    if level is not PROCESS:
-        return None
-    try:
-        seal(call)
-    except PicklingError as error:
-        return f"{error.culprit} cannot be pickled ({error.reason})"
-    return None
 
 
 _remade: weakref.WeakValueDictionary[str, Executor] = weakref.WeakValueDictionary()
@@ -909,12 +782,7 @@ def _in_this_process(
     return found
 
 
-def _settings_restorer() -> Callable[[], object] | None:
-    snapshot = settings.snapshot()
-    return None if snapshot is None else functools.partial(settings.restore, snapshot)
-
-
-def _name_of(cls: type) -> str:
+def name_of(cls: type) -> str:
     words = cls.__name__.removesuffix("Executor") or cls.__name__
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(words))
 
@@ -931,36 +799,3 @@ def _length(iterables: Iterable[Any]) -> int | None:
 
 def _cpus() -> int:
     return os.cpu_count() or 1
-
-
-async def _awaited(awaitable: Any) -> Any:
-    return await awaitable
-
-
-async def _gather(coros: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Await all of *coros* at the same time; one failure leaves as it is, several as a group."""
-    results: list[Any] = [None] * len(coros)
-    errors: dict[int, Exception] = {}
-
-    async def run(index: int, coro: Coroutine[Any, Any, Any]) -> None:
-        try:
-            results[index] = await coro
-        except Exception as error:
-            errors[index] = error
-
-    if _worlds.current_world() == "trio":
-        import trio
-
-        async with trio.open_nursery() as nursery:
-            for index, coro in enumerate(coros):
-                nursery.start_soon(run, index, coro)
-    else:
-        import asyncio
-
-        await asyncio.gather(*itertools.starmap(run, enumerate(coros)))
-    failures = [errors[index] for index in sorted(errors)]
-    if len(failures) == 1:
-        raise failures[0]
-    if failures:
-        raise ExceptionGroup(f"{len(failures)} of {len(coros)} coroutines failed", failures)
-    return results

@@ -78,9 +78,9 @@ def executor(
             settings; without settings it is ``threading``. An executor is returned as it is. A
             number is a number of threads.
         processes_positional: After a number of threads, the number of processes.
-        threads: The number of threads; without a name, 0 for none and `None` for as many as suit
-            the machine.
-        processes: The number of processes, likewise.
+        threads: The number of threads. Without a name, 0 means none, and `None`, which holds where
+            only *processes* is given, as many as suit the machine.
+        processes: The number of processes, likewise; 0 holds where only *threads* is given.
         **options: Further options of the executor.
 
     Returns:
@@ -160,14 +160,16 @@ def _checked_name(name: object) -> str | list[str]:
         return list(name)
     raise OptionError(
         f"executor({name!r}): expected the name of an executor, a list of names, a number of "
-        f"threads, an executor of ours or nothing; known names: {listing(registry.table().allowed())}"
+        f"threads, an executor of ours or nothing; known names: "
+        f"{listing(registry.table().allowed())}"
     )
 
 
 def _by_counts(counts: Mapping[str, int | None], options: Mapping[str, Any]) -> Executor:
     for option, count in counts.items():
         _check_count(option, count)
-    # What is not mentioned is not used.
+    # The signature of the older factory: threads=None, processes=0.
+    counts = {"threads": None, "processes": 0, **counts}
     used = {option: count for option, count in counts.items() if count != 0}
     name = _BY_COUNTS["threads" in used, "processes" in used]
     asked = ", ".join(f"{option}={count}" for option, count in counts.items())
@@ -249,7 +251,9 @@ def _first_that_opens(names: Sequence[str], request: _Request) -> Executor:
     if found:
         raise ExecutorOpenError(listing(names), rejected)
     reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
-    raise ExecutorNotFoundError(listing(names), registry.table().allowed(), f"Each of them: {reasons}")
+    raise ExecutorNotFoundError(
+        listing(names), registry.table().allowed(), f"Each of them: {reasons}"
+    )
 
 
 def _open(made: Executor) -> None:
@@ -275,7 +279,12 @@ def _make(selection: Selection, request: _Request) -> Executor:
     options = {name: each.value for name, each in resolved.items() if each.origin != "default"}
     made = selection.executor_class(**options)
     made.name = selection.name
-    made.settings = MappingProxyType(resolved)
+    made.settings = MappingProxyType(
+        {
+            name: each if name in options else Setting(getattr(made, name), each.origin)
+            for name, each in resolved.items()
+        }
+    )
     made.decisions = (*request.decisions, *_option_decisions(resolved))
     return made
 

@@ -147,36 +147,44 @@ class Flight:
         here: It runs in this process, so that its beginning is seen.
     """
 
-    def __init__(self, story: Story, runner: Callable[[Flight], Future[Any]], *, here: bool) -> None:
+    def __init__(
+        self, story: Story, runner: Callable[[Flight], Future[Any]], *, here: bool
+    ) -> None:
         self.story = story
-        self.future = CallFuture()
+        # None once it is settled: tracebacks lead here, and on to the future that holds the error.
+        self._future: CallFuture | None = CallFuture()
         self._runner = runner
         self._here = here
         self._lock = threading.Lock()
-        self._settled = False
         self._timer: _clock.Timer | None = None
         self._began = 0.0
 
     def take_off(self) -> Future[Any]:
         """Start the first run and return the future of the call."""
-        self._run()
-        return self.future
+        future = self._future
+        assert future is not None
+        self._run(future)
+        try:
+            return future
+        finally:
+            del future  # see _run
 
     def perform(self) -> Any:
         """Run the call in this thread; called by the pool."""
         self.story.started(os.getpid())
         self._began = time.perf_counter()
         self._limit()
-        call = self.story.call
-        del self  # else the traceback of an error would lead to the future that holds the error
-        return call.run()
+        return self.story.call.run()
 
-    def _run(self) -> None:
+    def _run(self, future: CallFuture) -> None:
         if not self._here:
             self._limit()
         run = self._runner(self)
-        self.future.run = run
+        future.run = run
         run.add_done_callback(self._landed)
+        # A call that failed in this very thread has a traceback from which this frame is reached:
+        # with the future in it, it would be in a cycle.
+        del future
 
     def _limit(self) -> None:
         timeout = self.story.call.timeout
@@ -199,24 +207,22 @@ class Flight:
             error = self._overdue()
         if error is None:
             self._end(value, None, duration)
-        elif self._may_run_again(error):
-            self._run_again(error)
-        else:
+        elif not self._runs_again(error):
             self._end(None, error)
 
-    def _may_run_again(self, error: BaseException) -> bool:
-        with self._lock:
-            if self._settled:
-                return False
+    def _runs_again(self, error: BaseException) -> bool:
         if self._timer is not None:
             self._timer.cancel()
-        return not self.future.cancelled() and self.story.runs_again(error)
-
-    def _run_again(self, error: BaseException) -> None:
+        future = self._future
+        if future is None or future.cancelled() or not self.story.runs_again(error):
+            return False
         try:
-            self._run()
+            self._run(future)
         except Exception:  # the pool was closed meanwhile: the call's own error says more
-            self._end(None, error)
+            return False
+        finally:
+            del future  # see _run
+        return True
 
     def _late(self, duration: float) -> bool:
         # Nothing can interrupt a call that runs in the thread of its submitter; that it was too
@@ -229,7 +235,7 @@ class Flight:
         )
 
     def _too_late(self) -> None:
-        run = self.future.run
+        run = self._future and self._future.run
         self._end(None, self._overdue())
         if run is not None:
             run.cancel()
@@ -245,12 +251,12 @@ class Flight:
 
     def _end(self, value: Any, error: BaseException | None, duration: float | None = None) -> None:
         with self._lock:
-            if self._settled:
-                return
-            self._settled = True
+            future, self._future = self._future, None
         if self._timer is not None:
             self._timer.cancel()
-        future, self.future.run = self.future, None
+        if future is None:
+            return
+        future.run = None
         if duration is not None:
             self.story.finished(duration)
             _set(future, value, None)

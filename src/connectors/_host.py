@@ -50,6 +50,9 @@ class _Plan:
         return _Plan(**{name: low if high is None else high for name, high, low in pairs})
 
 
+_NO_PLAN = _Plan()
+
+
 class Host:
     """An application: its connector methods, its routes and its open executors.
 
@@ -77,7 +80,7 @@ class Host:
         self._choices: dict[tuple[Any, ...], tuple[Any, Executor]] = {}
         self._lock = threading.RLock()
         self._used: contextvars.ContextVar[_Plan] = contextvars.ContextVar(
-            f"{name}.use", default=_Plan()
+            f"{name}.use", default=_NO_PLAN
         )
         _hosts[name] = self
 

@@ -105,7 +105,8 @@ class Mapping:
         sizer: The sizes of chunks.
         buffersize: How many chunks are under way at most.
         timeout: How long to wait for all results, in seconds, or `None`.
-        note: Is given each exception that an item raised.
+        note: Is given each exception that an item of a chunk raised.
+        alone: Each item is a call of its own, and its limits hold for it.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Mapping:
         buffersize: int,
         timeout: float | None,
         note: Callable[[BaseException], object],
+        alone: bool = False,
     ) -> None:
         self._begin = begin
         self._template = template
@@ -127,6 +129,7 @@ class Mapping:
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._note = note
+        self._alone = alone
         self._under_way: collections.deque[Future[Any]] = collections.deque()
 
     def ordered(self) -> Iterator[Any]:
@@ -169,24 +172,25 @@ class Mapping:
             chunk = list(itertools.islice(self._items, self._sizer.next()))
             if not chunk:
                 return
-            future = self._begin(
-                attrs.evolve(
-                    self._template,
-                    function=run_chunk,
-                    args=(self._template.function, chunk),
-                    size=len(chunk),
-                )
-            )
+            if self._alone:
+                call = attrs.evolve(self._template, args=chunk[0])
+            else:
+                args = (self._template.function, chunk)
+                call = attrs.evolve(self._template, function=run_chunk, args=args, size=len(chunk))
+            future = self._begin(call)
             self._under_way.append(future)
             started(future)
 
     def _result(self, future: Future[Any]) -> Chunk:
         try:
-            chunk: Chunk = future.result(self._left())
+            result = future.result(self._left())
         except TimeoutError:
             if future.done():
                 raise
             raise self._overdue() from None
+        if self._alone:
+            return Chunk([result], None, 0.0)
+        chunk: Chunk = result
         self._sizer.learn(len(chunk.results), chunk.seconds)
         return chunk
 

@@ -104,15 +104,12 @@ class Plugins:
             self._watch()
         return name
 
-    def unregister(self, name: str) -> bool:
-        """Make the plugin *name* inactive, and tell whether it was active."""
+    def unregister(self, name: str) -> None:
+        """Make the plugin *name* inactive."""
         with self._lock:
-            if self._manager is None or not self._manager.has_plugin(name):
-                return False
-            self._manager.unregister(name=name)
-            del self._sources[name]
+            self._open().unregister(name=name)
+            self._sources.pop(name, None)
             self._watch()
-        return True
 
     def names(self) -> dict[str, object]:
         """Return the active plugins by name."""
@@ -198,8 +195,8 @@ class Plugins:
         try:
             manager.register(plugin, name)
         except PluginValidationError as error:
-            if manager.has_plugin(name):
-                manager.unregister(name=name)
+            # Some versions of pluggy keep what they find wrong.
+            manager.unregister(name=name)
             reason = " ".join(str(error).split())
             cure = "A hook takes the arguments of its specification, or some of them."
             raise PluginLoadError(name, str(source), reason, cure) from error

@@ -186,7 +186,7 @@ class _TrioRun:
             await trio.sleep_forever()
 
     def stop(self) -> None:
-        self._soon(lambda: self._nursery.cancel_scope.cancel())
+        self._soon(self._nursery.cancel_scope.cancel)
 
     def schedule(
         self, coroutine: Coroutine[Any, Any, Any], future: Future[Any], context: contextvars.Context

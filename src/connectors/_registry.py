@@ -18,7 +18,7 @@ import attrs
 from . import settings
 from ._discovery import Offer, Scan, Source, scan
 from ._errors import ExecutorNotFoundError, PluginLoadError, SettingsError, listing
-from ._executor import Executor, _name_of
+from ._executor import Executor, name_of
 from ._loading import check_hook_api, is_address, is_executor_class, load, no_executor
 from ._plugins import Plugins
 from ._table import ExecutorInfo, PluginInfo, State, Table, blocking
@@ -279,10 +279,13 @@ class Registry:
             raise PluginLoadError(offer.name, str(offer.source), reason, cure)
         if executor_class is not default:
             return Selection(asked, executor_class, (), offer.source)
+        if offer.builtin:
+            return Selection(offer.name, executor_class, offer.aliases, offer.source, builtin=True)
         # Under the name of a built-in, the settings are those of the built-in.
-        taken = not offer.builtin and self.table().is_builtin(offer.name)
-        name = offer.address if taken else offer.name
-        return Selection(name, executor_class, offer.aliases, offer.source, offer.builtin)
+        is_builtin = self.table().is_builtin
+        name = offer.address if is_builtin(offer.name) else offer.name
+        aliases = tuple(alias for alias in offer.aliases if not is_builtin(alias))
+        return Selection(name, executor_class, aliases, offer.source)
 
     def _by_address(self, address: str) -> Selection:
         for offer in self.table().offers:
@@ -292,7 +295,7 @@ class Registry:
         found = load(offer)
         if not is_executor_class(found):
             raise no_executor(address, offer.source, found)
-        return Selection(_name_of(found), found, (), offer.source)
+        return Selection(name_of(found), found, (), offer.source)
 
 
 def _checked(plugin: str, source: Source, classes: object) -> dict[str, type[Executor]]:

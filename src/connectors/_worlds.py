@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal
 
@@ -99,3 +100,37 @@ async def in_thread(function: Callable[[], Any]) -> Any:
     import asyncio
 
     return await asyncio.to_thread(function)
+
+
+async def awaited(awaitable: Any) -> Any:
+    """Return the coroutine that awaits *awaitable*."""
+    return await awaitable
+
+
+async def gather(coros: Sequence[Awaitable[Any]]) -> list[Any]:
+    """Await all of *coros* at the same time; one failure leaves as it is, several as a group."""
+    results: list[Any] = [None] * len(coros)
+    errors: dict[int, Exception] = {}
+
+    async def run(index: int, coro: Awaitable[Any]) -> None:
+        try:
+            results[index] = await coro
+        except Exception as error:
+            errors[index] = error
+
+    if current_world() == "trio":
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            for index, coro in enumerate(coros):
+                nursery.start_soon(run, index, coro)
+    else:
+        import asyncio
+
+        await asyncio.gather(*itertools.starmap(run, enumerate(coros)))
+    failures = [errors[index] for index in sorted(errors)]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of {len(coros)} coroutines failed", failures)
+    return results

@@ -329,7 +329,7 @@ def _layers() -> Iterator[Layer]:
 
 
 def code_layers() -> tuple[Layer, ...]:
-    """Return what `using` and `configure` set, as it holds here; it changes when they are called."""
+    """Return what `using` and `configure` set, as it holds here and now."""
     return (*_scopes.get(), _configured)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
+
 from connectors import Capabilities, Parallelization, Pools, option
 from connectors.pools import TrioThreadPool
 
@@ -24,6 +28,12 @@ class TrioExecutor(ProcessOptions):
         minimum=0,
         help="how many worker processes there are; 0: none; none: as many as CPUs",
     )
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self.processes == 0:
+            near = {Parallelization.THREAD}
+            self.capabilities = attrs.evolve(self.capabilities, levels=near)
 
     def pools(self) -> Pools:
         """Return the threads of trio, and a process pool unless there are to be none."""

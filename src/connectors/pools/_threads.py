@@ -13,6 +13,7 @@ of the interpreter.
 from __future__ import annotations
 
 import atexit
+import collections
 import concurrent.futures
 import contextvars
 import itertools
@@ -52,6 +53,9 @@ class _State:
     threads: set[threading.Thread] = attrs.field(factory=set)
     names: itertools.count[int] = attrs.field(factory=itertools.count)
     free: int = 0  # threads that are waiting, less the calls that wait for a thread
+    # One entry for each thread that became free and is not counted in `free` yet: a worker that
+    # took the lock to count itself would meet there the submitter whom it has just woken.
+    freed: collections.deque[None] = attrs.field(factory=collections.deque)
     grown: int = 0  # running calls that submitted to their own pool
     closed: bool = False
 
@@ -78,12 +82,7 @@ class ThreadPool(concurrent.futures.Executor):
         ValueError: *threads* is less than 1.
     """
 
-    #: Each call sees the context variables of its submitter.
-    carries_context = True
-
-    def __init__(
-        self, threads: int, *, daemon: bool = False, thread_name_prefix: str = ""
-    ) -> None:
+    def __init__(self, threads: int, *, daemon: bool = False, thread_name_prefix: str = "") -> None:
         if threads < 1:
             raise ValueError(f"threads={threads}: a thread pool needs at least 1")
         prefix = thread_name_prefix or f"connectors-{next(_pool_numbers)}"
@@ -104,6 +103,7 @@ class ThreadPool(concurrent.futures.Executor):
             if state.closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             _mark_submitter(state)
+            _count_freed(state)
             state.free -= 1
             state.items.put(item)
             # Only a nested submission can leave a thread missing although one was started.
@@ -136,6 +136,12 @@ def _mark_submitter(state: _State) -> None:
         frame = frame.outer
 
 
+def _count_freed(state: _State) -> None:
+    while state.freed:
+        state.freed.pop()
+        state.free += 1
+
+
 def _start_thread(state: _State) -> None:
     thread = threading.Thread(
         target=_work,
@@ -164,18 +170,26 @@ def _work(state: _State) -> None:
         frame = _Frame(state, item.context.get(_frame))
         _run(item, frame)
         del item  # an idle thread holds no values
-        with state.lock:
-            frame.state = None  # what outlives the call is no nested work any more
-            state.free += 1
-            if frame.submitted:
-                state.grown -= 1
-            if len(state.threads) > state.size + state.grown:
-                state.free -= 1
-                state.threads.discard(me)
-                return
+        frame.state = None  # what outlives the call is no nested work any more
+        state.freed.append(None)
+        if (frame.submitted or len(state.threads) > state.size) and _is_surplus(state, frame):
+            return
         del frame
     with state.lock:
         state.threads.discard(me)
+
+
+def _is_surplus(state: _State, frame: _Frame) -> bool:
+    """Count the end of the call of *frame*; tell whether its thread has to end too."""
+    with state.lock:
+        if frame.submitted:
+            state.grown -= 1
+        if len(state.threads) <= state.size + state.grown:
+            return False
+        _count_freed(state)
+        state.free -= 1
+        state.threads.discard(threading.current_thread())
+        return True
 
 
 def _run(item: _Item, frame: _Frame) -> None:
@@ -208,6 +222,7 @@ def _dismiss(state: _State, *, cancel: bool = False) -> None:
             state.items.put(None)
     for item in waiting:
         item.future.cancel()
+        item.future.set_running_or_notify_cancel()  # tells concurrent.futures.wait
 
 
 def _take_waiting(state: _State) -> list[_Item]:
@@ -240,6 +255,7 @@ def _forget_threads() -> None:
         state.items = queue.SimpleQueue()
         state.threads = set()
         state.free = state.grown = 0
+        state.freed.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from .._portal import Portal
+from connectors._portal import Portal
 
 
 class TrioThreadPool(concurrent.futures.Executor):
@@ -50,7 +50,7 @@ class TrioThreadPool(concurrent.futures.Executor):
                 self._portal = Portal("trio", "connectors-trio-threads")
             self._waiting.add(future)
         call = functools.partial(fn, *args, **kwargs)
-        self._portal.schedule(self.run_sync(self._perform, future, call))
+        self._portal.schedule(self.run_sync(self._perform, [future], call))
         return future
 
     async def run_sync(self, function: Callable[..., Any], /, *args: Any) -> Any:
@@ -79,7 +79,10 @@ class TrioThreadPool(concurrent.futures.Executor):
         if portal is not None:
             portal.close(wait=wait)
 
-    def _perform(self, future: Future[Any], call: Callable[[], Any]) -> None:
+    def _perform(self, box: list[Future[Any]], call: Callable[[], Any]) -> None:
+        # Frames of trio hold what is passed here, and tracebacks hold frames: with the future
+        # among them it would be in a cycle.
+        future = box.pop()
         self._waiting.discard(future)
         if not future.set_running_or_notify_cancel():
             return
@@ -87,6 +90,6 @@ class TrioThreadPool(concurrent.futures.Executor):
             result = call()
         except BaseException as error:
             future.set_exception(error)
-            del future  # the error's traceback holds this frame: the future would be in a cycle
+            del future
         else:
             future.set_result(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import signal
 import socket
@@ -17,15 +18,19 @@ START_METHODS = {"forkserver": FORK, "spawn": SPAWN}
 
 _lock = threading.Lock()
 _shared: Template | None = None
-_users = 0
 
 
 @attrs.define(eq=False)
 class Template:
-    """The template process as its parent sees it."""
+    """The template process as its parent sees it.
+
+    Attributes:
+        users: How many pools start their workers with it.
+    """
 
     _process: subprocess.Popen[bytes]
     _control: socket.socket
+    users: int = 0
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     @classmethod
@@ -66,10 +71,9 @@ class Template:
     def kill(self, number: int) -> None:
         """Kill worker *number*, if it lives."""
         with self._lock:
-            try:
+            # If the template is gone, it has taken its workers along.
+            with contextlib.suppress(OSError):
                 self._control.sendall(COMMAND.pack(KILL, number))
-            except OSError:
-                pass  # it is gone, and has taken its workers along
 
     def close(self) -> None:
         """End it, and its workers with it, and wait until it has ended."""
@@ -88,10 +92,37 @@ def acquire() -> Template:
     Raises:
         OSError: It cannot be started.
     """
-    global _shared, _users  # noqa: PLW0603
+    global _shared  # noqa: PLW0603
     with _lock:
         if _shared is None:
             _shared = Template.start()
-        _users += 1
+        _shared.users += 1
         return _shared
 
+
+def release(template: Template, broken: bool = False) -> None:
+    """Give the template back; it ends with its last user.
+
+    Args:
+        template: What `acquire` returned.
+        broken: Let the next user have a new one.
+    """
+    global _shared  # noqa: PLW0603
+    with _lock:
+        template.users -= 1
+        if _shared is template and (broken or not template.users):
+            _shared = None
+    if not template.users:
+        template.close()
+
+
+def _forget() -> None:
+    """In a forked child there is no template; its pools start one of their own."""
+    global _lock, _shared  # noqa: PLW0603
+    _lock = threading.Lock()
+    if _shared is not None:
+        _shared.forget()
+        _shared = None
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -16,11 +16,14 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import pickle
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+
+from ._wire import LARGE
 
 LARGE_SIZE = 1 << 18  # from here on a segment is faster than the socket
 _HUGE_SIZE = 1 << 21
@@ -156,3 +159,30 @@ def _read_into(descriptor: int, buffers: Sequence[Any], begin: int) -> int:
         if count:
             views[0] = views[0][count:]
     return begin
+
+
+def wrap(
+    data: bytes, buffers: Sequence[pickle.PickleBuffer], take: Callable[[int], Segment]
+) -> tuple[bytes, int, Segment | None]:
+    """Return payload and flags of a frame for *data* and *buffers*, and the segment, if any.
+
+    Args:
+        data: A pickle.
+        buffers: What it has out of band.
+        take: Gives a segment of a size.
+    """
+    if not buffers and len(data) < LARGE_SIZE:
+        return data, 0, None
+    parts = [memoryview(data), *(buffer.raw() for buffer in buffers)]
+    sizes = [len(part) for part in parts]
+    segment = take(sum(sizes))
+    segment.write(parts)
+    return pickle.dumps(sizes), LARGE, segment
+
+
+def unwrap(payload: bytes, flags: int, segment: Segment | None) -> tuple[bytes, list[Any]]:
+    """Return what was given to `wrap`, as copies."""
+    if not flags & LARGE or segment is None:
+        return payload, []
+    data, *buffers = segment.read(pickle.loads(payload))
+    return data, buffers

@@ -32,6 +32,7 @@ T = TypeVar("T", bound=Numbered)
 
 _AHEAD = 0.005  # seconds of work that a worker has at hand: what a busy parent may be away
 _MOST_AHEAD = 256
+_MUCH = 16  # calls at a worker that make it worth while to read its answers together
 _SMOOTHING = 0.1
 
 
@@ -113,8 +114,8 @@ class Schedule(Generic[T]):
 
     def add(self, call: T) -> None:
         """Put *call* at the end of the queue."""
-        # Behind others that wait it changes nothing: every seat is full.
-        self._settled = self._settled and bool(self.queue)
+        # Behind others that wait it changes nothing, unless they are enough to be sent together.
+        self._settled = self._settled and bool(len(self.queue) % max(1, self._depth // 4))
         self.queue[call.number] = call
 
     def drop(self, call: T) -> bool:
@@ -166,8 +167,13 @@ class Schedule(Generic[T]):
             The calls that it had begun.
         """
         self.revoked(seat, unclaimed)
-        self.seats.remove(seat)
+        if seat in self.seats:
+            self.seats.remove(seat)
         return list(seat.calls.values())
+
+    def condemn(self, seat: Seat[T]) -> None:
+        """Give no more calls to *seat*, whose worker is killed or ends."""
+        seat.remaining = -math.inf
 
     def retry(self, call: T) -> None:
         """Put *call*, which was begun, in front of the queue."""
@@ -181,6 +187,13 @@ class Schedule(Generic[T]):
         self._settled = step is None
         return step
 
+    def leisure(self) -> float:
+        """Return for how many seconds nobody needs to look, because every worker is busy."""
+        least = min((len(seat.calls) for seat in self.seats), default=0)
+        if least < _MUCH:
+            return 0.0
+        return min(_AHEAD / 5, least * (self._mean or 0.0) / 2)
+
     def _put_back(self, calls: Iterable[T]) -> None:
         for call in reversed(list(calls)):
             self.queue[call.number] = call
@@ -189,7 +202,7 @@ class Schedule(Generic[T]):
 
     def _retire(self) -> Step[T] | None:
         for seat in self.seats:
-            if not seat.calls and (not seat.remaining or (self.closing and not self.queue)):
+            if not seat.calls and (seat.remaining <= 0 or (self.closing and not self.queue)):
                 return self.retire(seat)
         return None
 
@@ -200,7 +213,7 @@ class Schedule(Generic[T]):
         return Retire(seat)
 
     def _fill(self) -> Step[T] | None:
-        open_seats = [seat for seat in self.seats if seat.remaining]
+        open_seats = [seat for seat in self.seats if seat.remaining > 0]
         idle = [seat for seat in open_seats if not seat.calls]
         if idle:
             return self._send(next((seat for seat in idle if seat.ready), idle[0]))
@@ -208,12 +221,15 @@ class Schedule(Generic[T]):
             return Start()
         if open_seats:
             seat = min(open_seats, key=lambda seat: len(seat.calls))
-            if len(seat.calls) <= self._depth // 2:
+            # Sending costs the same for one call and for many: unless the worker would idle soon,
+            # wait until there are many.
+            enough = 1 if len(seat.calls) <= max(1, self._depth // 16) else self._depth // 4
+            if len(seat.calls) <= self._depth // 2 and len(self.queue) >= enough:
                 return self._send(seat)
         return None
 
     def _send(self, seat: Seat[T]) -> Send[T]:
-        fair = -(-len(self.queue) // max(1, len(self.seats)))
+        fair = -(-len(self.queue) // self.size)
         count = min(self._depth - len(seat.calls), fair, seat.remaining)
         calls = {}
         for _ in range(int(count)):
@@ -223,7 +239,7 @@ class Schedule(Generic[T]):
         return Send(seat, calls)
 
     def _steal(self) -> Step[T] | None:
-        if not any(seat.ready and not seat.calls and seat.remaining for seat in self.seats):
+        if not any(seat.ready and not seat.calls and seat.remaining > 0 for seat in self.seats):
             return None
         victim = max(self.seats, key=lambda seat: 0 if seat.asked else seat.waiting)
         if victim.asked or victim.waiting < 1:

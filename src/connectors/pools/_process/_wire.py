@@ -1,7 +1,7 @@
 """Frames on a stream socket, in both directions and on both ends.
 
 ```text
-frame := kind, flags, number of descriptors, length, sequence number │ payload
+frame := kind, flags, number of descriptors, length, sequence number, seconds │ payload
 ```
 
 A frame may carry one file descriptor, by which large contents travel beside the socket.
@@ -14,23 +14,24 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Container, Iterator
+from typing import NamedTuple
 
 import attrs
 
-HEADER = struct.Struct("<BBHIQ")
+HEADER = struct.Struct("<BBHIQd")
 TOKEN = struct.Struct("<Q")
 
 # From the parent:
 SETUP, LEVELS, CALL, DEFINE, FORGET = range(5)
 # From the worker:
-READY, REFUSED, VALUE, ERROR = range(10, 14)
+READY, REFUSED, VALUE, ERROR, UNRETURNABLE = range(10, 15)
 
 # Flags:
 LARGE = 1  # the payload tells the sizes of what is in the segment
 WRITABLE = 2  # the segment may be used for the result
 
+MOST_TOKENS = 1 << 12  # more than a worker is ever sent ahead
 _CHUNK = 1 << 16
 _ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -43,6 +44,7 @@ class Frame(NamedTuple):
         kind: What it is about.
         flags: How to read it.
         number: The call, or the definition, that it belongs to.
+        seconds: How long the call took, in an answer.
         payload: Its contents, or the sizes of its contents if they are large.
         descriptor: A file that came with it, which its receiver has to close, or `None`.
     """
@@ -50,6 +52,7 @@ class Frame(NamedTuple):
     kind: int
     flags: int
     number: int
+    seconds: float
     payload: bytes
     descriptor: int | None
 
@@ -89,13 +92,13 @@ class Inbox:
         self._rest = b""
         found = []
         while begin + HEADER.size <= end:
-            kind, flags, files, length, number = HEADER.unpack_from(data, begin)
+            kind, flags, files, length, number, seconds = HEADER.unpack_from(data, begin)
             body = begin + HEADER.size
             if body + length > end:
                 break
             descriptor = self._descriptors.popleft() if files else None
-            found.append(Frame(kind, flags, number, data[body : body + length], descriptor))
             begin = body + length
+            found.append(Frame(kind, flags, number, seconds, data[body:begin], descriptor))
         self._rest = data[begin:]
         return iter(found)
 
@@ -119,10 +122,10 @@ class Outbox:
         self, kind: int, number: int, payload: bytes, flags: int = 0, descriptor: int | None = None
     ) -> None:
         """Append a frame. Its *descriptor* must stay open until the frame is sent or dropped."""
-        header = HEADER.pack(kind, flags, descriptor is not None, len(payload), number)
+        header = HEADER.pack(kind, flags, descriptor is not None, len(payload), number, 0.0)
         self._pieces.append(_Piece(number, header + payload, descriptor))
 
-    def drop(self, calls: Mapping[int, Any]) -> None:
+    def drop(self, calls: Container[int]) -> None:
         """Forget the frames of *calls*, as far as nothing of them is sent."""
         self._pieces = deque(
             piece
@@ -140,7 +143,7 @@ class Outbox:
         while pieces:
             batch, descriptor = self._batch()
             try:
-                sent = _send(sock, batch, descriptor)
+                sent = send(sock, batch, descriptor)
             except BlockingIOError:
                 return
             self._forget(sent)
@@ -170,7 +173,8 @@ class Outbox:
             sent -= len(data)
 
 
-def _send(sock: socket.socket, data: bytes | memoryview, descriptor: int | None) -> int:
+def send(sock: socket.socket, data: bytes | memoryview, descriptor: int | None) -> int:
+    """Send *data*, with *descriptor* at its first byte; return how much of it was sent."""
     if descriptor is None:
         return sock.send(data)
     files = array.array("i", [descriptor])

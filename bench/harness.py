@@ -1,0 +1,139 @@
+"""Measures ours and peers alternating in one run, and prints medians and ratios.
+
+A row names its unit, the functions to measure and the ratio that ours may have at most. All
+functions of a row are run in turn, several rounds, so that what disturbs the machine disturbs
+all of them; the table gives medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import attrs
+
+Measure = Callable[[], float]
+
+
+def timed(function: Callable[[], object], calls: int = 1) -> Measure:
+    """Return a measure of the seconds that one of *calls* takes in *function*."""
+
+    def measure() -> float:
+        begin = time.perf_counter()
+        function()
+        return (time.perf_counter() - begin) / calls
+
+    return measure
+
+
+@attrs.frozen
+class Row:
+    """One line of the table.
+
+    Attributes:
+        title: What is measured.
+        ours: Our measure; gives seconds, or the unit of the row.
+        peers: The measures of others, by name.
+        limit: What ours may be at most: a multiple of *against*, or *absolute*.
+        against: The peer that the limit counts from; the first by default.
+        absolute: A limit in the unit of the row, counted over *against* if there is one.
+        unit: ``us``, ``ms``, ``MiB`` or ``ratio``.
+        rounds: How often each is measured.
+    """
+
+    title: str
+    ours: Measure
+    peers: dict[str, Measure] = attrs.field(factory=dict)
+    limit: float | None = None
+    against: str | None = None
+    absolute: float | None = None
+    at_least: float | None = None
+    unit: str = "us"
+    rounds: int = 7
+
+
+_SCALE = {"us": 1e6, "ms": 1e3, "MiB": 1.0, "ratio": 1.0}
+
+
+@attrs.frozen
+class Result:
+    """What was measured of a row, in its unit."""
+
+    row: Row
+    ours: float
+    peers: dict[str, float]
+
+    @property
+    def base(self) -> tuple[str, float] | None:
+        if not self.peers:
+            return None
+        name = self.row.against or next(iter(self.peers))
+        return (name, self.peers[name]) if name in self.peers else None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.ours / self.base[1] if self.base else None
+
+    @property
+    def met(self) -> bool | None:
+        row = self.row
+        if row.at_least is not None:
+            return self.ours >= row.at_least
+        if row.limit is not None and self.ratio is not None:
+            return self.ratio <= row.limit
+        if row.absolute is not None:
+            return self.ours - (self.base[1] if self.base else 0.0) <= row.absolute
+        return None
+
+    @property
+    def target(self) -> str:
+        row = self.row
+        if row.at_least is not None:
+            return f">= {row.at_least:g}"
+        if row.limit is not None:
+            return f"<= {row.limit:g} x {self.base[0] if self.base else '?'}"
+        if row.absolute is not None:
+            over = f" over {self.base[0]}" if self.base else ""
+            return f"<= {row.absolute:g} {row.unit}{over}"
+        return ""
+
+
+def measure(row: Row) -> Result:
+    """Measure *row*: one round unmeasured to warm up, then all in turn."""
+    measures = {"": row.ours, **row.peers}
+    if row.rounds > 1:
+        for function in measures.values():
+            function()
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(row.rounds):
+        for name, function in measures.items():
+            found[name].append(function())
+    scale = _SCALE[row.unit]
+    medians = {name: statistics.median(values) * scale for name, values in found.items()}
+    ours = medians.pop("")
+    return Result(row, ours, medians)
+
+
+def markdown(results: list[Result]) -> str:
+    """Return the table of *results* in Markdown."""
+    lines = [
+        "| row | ours | peers | ratio | target | met |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        unit = "" if result.row.unit == "ratio" else f" {result.row.unit}"
+        peers = ", ".join(f"{name} {value:.3g}{unit}" for name, value in result.peers.items())
+        ratio = f"{result.ratio:.2f}" if result.ratio is not None else ""
+        met = {True: "yes", False: "**no**", None: ""}[result.met]
+        lines.append(
+            f"| {result.row.title} | {result.ours:.3g}{unit} | {peers} | {ratio} "
+            f"| {result.target} | {met} |"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Return in words what the measurements were made on."""
+    return f"{os.cpu_count()} CPUs"

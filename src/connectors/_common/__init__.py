@@ -1,0 +1,1 @@
+"""Documented addresses of the older library. Nothing inside imports them."""

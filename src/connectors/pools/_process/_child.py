@@ -1,0 +1,253 @@
+"""What a worker process does all its life: read a call, run it, answer.
+
+```text
+token ──▶ the call of that number among the frames ──▶ run ──▶ answer
+```
+
+A frame whose token never comes belongs to another worker by now, and is thrown away.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import attrs
+
+from ... import _relay
+from ..._culprit import culprit
+from ..._envelope import dump, pack_error, run, settle_in_worker
+from . import _scatter, _wire
+from ._memory import Segment, unwrap, wrap
+from ._wire import HEADER, TOKEN, Disconnected, Frame, Inbox, send
+
+
+@attrs.frozen
+class Setup:
+    """What a worker is told of the world that it works for.
+
+    Attributes:
+        path: Where it imports from.
+        directory: Where it works, or `None`.
+        arguments: ``sys.argv``.
+        environment: ``os.environ``.
+        memory_limit: How many bytes of data it may have, or `None`.
+        initializer: What it calls first: its address, or it itself packed, or `None`.
+    """
+
+    path: list[str]
+    directory: str | None
+    arguments: list[str]
+    environment: Mapping[str, str]
+    memory_limit: int | None
+    initializer: str | bytes | None
+
+    def apply(self) -> None:
+        """Make this process what it is to be."""
+        sys.path[:] = self.path
+        sys.argv[:] = self.arguments
+        if self.directory is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(self.directory)
+        for name in os.environ.keys() - self.environment.keys():
+            del os.environ[name]
+        os.environ.update(self.environment)
+        if self.memory_limit is not None:
+            import resource
+
+            # Data, not address space: libraries reserve far more addresses than they use.
+            resource.setrlimit(resource.RLIMIT_DATA, (self.memory_limit, self.memory_limit))
+        if self.initializer is not None:
+            _initializer(self.initializer)()
+
+
+def _initializer(described: str | bytes) -> Callable[[], object]:
+    if isinstance(described, bytes):
+        function: Callable[[], object] = pickle.loads(described)
+        return function
+    import importlib
+
+    module, _, name = described.partition(":")
+    found: Callable[[], object] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def main(sock: int, tokens: int) -> NoReturn:
+    """Work for the parent at the other end of *sock*, until it closes *tokens*."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.set_inheritable(sock, False)
+    os.set_inheritable(tokens, False)
+    with contextlib.suppress(ValueError, OSError):  # the parent has no stderr
+        faulthandler.enable()
+    child = _Child(socket.socket(fileno=sock), tokens)
+    os.register_at_fork(after_in_child=child.detach)
+    try:
+        if child.prepare():
+            child.work()
+            atexit._run_exitfuncs()
+    except (Disconnected, OSError):
+        os._exit(1)  # the parent is gone, or a call closed what leads to it
+    _flush()
+    os._exit(0)
+
+
+@attrs.define(eq=False)
+class _Child:
+    sock: socket.socket
+    tokens: int
+    pid: int = attrs.field(factory=os.getpid)
+    inbox: Inbox = attrs.field(factory=Inbox)
+    frames: deque[Frame] = attrs.field(factory=deque)
+    poll: Any = attrs.field(factory=select.poll)
+
+    def prepare(self) -> bool:
+        """Do what the setup says; tell whether that went well."""
+        try:
+            setup: Setup = pickle.loads(self.frame().payload)
+            setup.apply()
+        except BaseException as error:
+            self.send(_wire.REFUSED, 0, pickle.dumps(pack_error(error)))
+            return False
+        self.poll.register(self.tokens, select.POLLIN)
+        self.send(_wire.READY, self.pid, b"")
+        return True
+
+    def work(self) -> None:
+        """Run one call after the other."""
+        while token := self.token():
+            (number,) = TOKEN.unpack(token)
+            if frame := self.find(number):
+                self.run(frame)
+
+    def token(self) -> bytes:
+        """Wait until a call may begin; return its token, or nothing if there will be none."""
+        while True:
+            try:
+                return os.read(self.tokens, TOKEN.size)
+            except BlockingIOError:
+                self.poll.poll()
+
+    def find(self, number: int) -> Frame | None:
+        """Return the call that was sent under *number*, and heed what came before it."""
+        if not number:
+            while self.frames or select.select([self.sock], [], [], 0)[0]:
+                if self.frames and self.frames[0].kind == _wire.CALL:
+                    break
+                self.heed(self.frame())
+            return None
+        while True:
+            frame = self.frame()
+            if frame.kind != _wire.CALL:
+                self.heed(frame)
+            elif frame.number == number:
+                return frame
+            elif frame.descriptor is not None:
+                os.close(frame.descriptor)
+
+    def frame(self) -> Frame:
+        while not self.frames:
+            self.frames.extend(self.inbox.receive(self.sock))
+        return self.frames.popleft()
+
+    def heed(self, frame: Frame) -> None:
+        """Do what a frame says that is no call."""
+        if frame.kind == _wire.LEVELS:
+            settle_in_worker(pickle.loads(frame.payload))
+        elif frame.kind == _wire.FORGET:
+            _scatter.forget(frame.number)
+        else:
+            segment = _segment_of(frame)
+            content = unwrap(frame.payload, frame.flags, segment)
+            if segment is not None:
+                segment.close()
+            _scatter.define(frame.number, lambda: _load(*content))
+
+    def run(self, frame: Frame) -> None:
+        """Run the call in *frame* and answer."""
+        lent = _segment_of(frame)
+        kind, seconds, data, buffers = _outcome(frame, lent)
+        if os.getpid() != self.pid:
+            os._exit(0)  # a call forked, and this is the fork: the answer is not its business
+        _flush()
+        if lent is not None and not frame.flags & _wire.WRITABLE:
+            lent.close()
+            lent = None
+
+        def take(size: int) -> Segment:
+            return lent if lent is not None and size <= lent.capacity else Segment.make(size)
+
+        payload, flags, segment = wrap(data, buffers, take)
+        new = None if segment is lent else segment
+        self.send(kind, frame.number, payload, flags, seconds, new and new.descriptor)
+        for used in (lent, new):
+            if used is not None:
+                used.close()
+
+    def send(
+        self,
+        kind: int,
+        number: int,
+        payload: bytes,
+        flags: int = 0,
+        seconds: float = 0.0,
+        descriptor: int | None = None,
+    ) -> None:
+        """Send a frame to the parent."""
+        header = HEADER.pack(kind, flags, descriptor is not None, len(payload), number, seconds)
+        sent = send(self.sock, header + payload, descriptor)
+        if sent < HEADER.size + len(payload):
+            self.sock.sendall((header + payload)[sent:])
+
+    def detach(self) -> None:
+        """Close, in a process that a call forked, what leads to the parent."""
+        self.sock.close()
+        with contextlib.suppress(OSError):
+            os.close(self.tokens)
+
+
+def _segment_of(frame: Frame) -> Segment | None:
+    return None if frame.descriptor is None else Segment.received(frame.descriptor)
+
+
+def _load(data: bytes, buffers: list[Any]) -> Any:
+    return pickle.loads(data, buffers=buffers)
+
+
+def _outcome(
+    frame: Frame, lent: Segment | None
+) -> tuple[int, float, bytes, list[pickle.PickleBuffer]]:
+    """Run the call in *frame* and return what came of it, packed."""
+    buffers: list[pickle.PickleBuffer] = []
+    failure: Any = None
+    with _relay.collecting(away=True) as news:
+        started, begin = time.time(), time.perf_counter()
+        try:
+            value = run(*unwrap(frame.payload, frame.flags, lent))
+        except BaseException as error:
+            failure = pack_error(error)
+        duration = time.perf_counter() - begin
+    record = (started, news.packed())
+    if failure is not None:
+        return _wire.ERROR, duration, pickle.dumps((failure, *record)), buffers
+    try:
+        return _wire.VALUE, duration, dump((value, *record), buffers.append), buffers
+    except Exception as error:
+        why = culprit({"result": value}, dump) or ("it", f"{type(error).__name__}: {error}")
+        return _wire.UNRETURNABLE, duration, pickle.dumps((why, *record)), []
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # a call may close it, or put what it likes there
+            stream.flush()

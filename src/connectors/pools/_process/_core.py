@@ -1,0 +1,745 @@
+"""The engine of a process pool: calls in, outcomes out.
+
+```text
+submit ──▶ schedule ──▶ worker.send            (in the thread that submits)
+              ▲              │
+              └── one thread reads all workers ──▶ futures
+```
+
+Everything that may be touched by several threads is touched under one lock; futures are resolved
+outside of it, because their callbacks may be anybody's code.
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import contextlib
+import functools
+import heapq
+import itertools
+import os
+import pickle
+import selectors
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+
+from ... import _relay, events
+from ..._envelope import Answer, unpack_error
+from ..._errors import (
+    CallTimeoutError,
+    ExecutorClosedError,
+    ExecutorOpenError,
+    PicklingError,
+    WorkerCrashError,
+)
+from . import _launch, _wire
+from ._memory import Segment, Segments, unwrap
+from ._schedule import Retire, Revoke, Schedule, Seat, Send, Start
+from ._wire import Disconnected, Frame
+from ._worker import Worker
+
+_STARTS = 3  # so many workers in a row may die before they are ready
+_GRACE = 5.0  # seconds that a worker has to end when it is let go
+
+_living: weakref.WeakSet[Core] = weakref.WeakSet()
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+@attrs.define(eq=False)
+class Ticket:
+    """A call as the pool keeps it until it has ended.
+
+    Attributes:
+        number: It is never another's.
+        label: The name of the call.
+        future: What the caller holds.
+        payload: The packed call, or the sizes of its parts.
+        flags: How to read the payload.
+        segment: Where its large parts are.
+        needs: The definitions that it needs.
+        timeout: Limit of one run in seconds, or `None`.
+        retries: How many more times it is run if its worker dies.
+        on_answer: Is given what came back.
+        worker: Where it was sent.
+        begun: Its future was told that it runs.
+        ended: Its outcome is decided.
+        verdict: Why its worker was killed.
+    """
+
+    number: int
+    label: str
+    future: CallFuture
+    payload: bytes
+    flags: int = 0
+    segment: Segment | None = None
+    needs: frozenset[int] = frozenset()
+    timeout: float | None = None
+    retries: int = 0
+    on_answer: Callable[[Answer], object] | None = None
+    worker: Worker | None = None
+    begun: bool = False
+    ended: bool = False
+    verdict: BaseException | None = None
+
+
+class CallFuture(concurrent.futures.Future[Any]):
+    """The future of a call in a worker process."""
+
+    _stop: Callable[[bool | None], bool] | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not begun, or even then if its pool has *kill_on_cancel*."""
+        return self._stop(None) if self._stop is not None else super().cancel()
+
+    def stop(self) -> bool:
+        """Cancel the call also if it runs, by killing its worker; tell whether it is cancelled."""
+        return self._stop(True) if self._stop is not None else super().cancel()
+
+    def end_cancelled(self) -> None:
+        """Be cancelled, whether the call has begun or not."""
+        with self._condition:
+            self._state = concurrent.futures._base.PENDING
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+
+@attrs.define(eq=False)
+class Shared:
+    """A scattered value.
+
+    Attributes:
+        payload: The packed value, or the sizes of its parts.
+        flags: How to read the payload.
+        segment: Where its large parts are.
+        users: How many calls that have not ended need it.
+        released: It goes when there is none.
+    """
+
+    payload: bytes
+    flags: int
+    segment: Segment | None
+    users: int = 0
+    released: bool = False
+
+
+@attrs.frozen(order=True)
+class _Alarm:
+    """At *time*, see to *worker*: to its call *sequence*, or, with 0, to whether it is idle."""
+
+    time: float
+    number: int
+    worker: Worker = attrs.field(order=False)
+    sequence: int = attrs.field(order=False)
+
+
+@attrs.define(eq=False, weakref_slot=True)
+class Core:
+    """The engine of a process pool. It does not know the pool, which may go before it.
+
+    Attributes:
+        name: The name by which messages and events speak of the pool.
+        method: How workers are started.
+        setup: Returns what a new worker is told first.
+        kill_on_cancel: Cancelling stops calls that have begun.
+        idle_timeout: Seconds after which an idle worker ends, or `None`.
+        schedule: Which call goes where.
+        segments: Memory for large contents.
+        closed: No more calls are taken.
+    """
+
+    name: str
+    method: str
+    setup: Callable[[], bytes]
+    kill_on_cancel: bool
+    idle_timeout: float | None
+    schedule: Schedule[Ticket]
+    segments: Segments = attrs.field(factory=Segments)
+    closed: bool = False
+    _forked: bool = False
+    _lock: threading.Lock = attrs.field(factory=threading.Lock)
+    _workers: dict[Seat[Ticket], Worker] = attrs.field(factory=dict)
+    _shared: dict[int, Shared] = attrs.field(factory=dict)
+    _released: deque[int] = attrs.field(factory=deque)
+    _outcomes: deque[Callable[[], object]] = attrs.field(factory=deque)
+    _alarms: list[_Alarm] = attrs.field(factory=list)
+    _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+    _selector: selectors.BaseSelector | None = None
+    _wakers: tuple[socket.socket, socket.socket] | None = None
+    _thread: threading.Thread | None = None
+    _template: _launch.Template | None = None
+    _failures: int = 0
+    _reason: str = ""
+    _large_results: bool = False
+
+    # --- what callers ask for ---------------------------------------------------------------
+
+    def submit(self, ticket: Ticket) -> None:
+        """Take *ticket*.
+
+        Raises:
+            ExecutorClosedError: No more calls are taken.
+        """
+        with self._lock:
+            self.check_open()
+            if self._thread is None:
+                self._open()
+            ticket.number = next(self._numbers)
+            for key in ticket.needs:
+                self._shared[key].users += 1
+            self.schedule.add(ticket)
+            self._advance()
+        ticket.future._stop = functools.partial(self.cancel, ticket)
+        if self._outcomes:
+            self._deliver()
+
+    def check_open(self) -> None:
+        """Raise `ExecutorClosedError` if no more calls are taken."""
+        if self.closed:
+            error = ExecutorClosedError(self.name)
+            if self._forked:
+                error.add_note("it belongs to the process of which this one is a fork")
+            raise error
+
+    def share(self, key: int, shared: Shared) -> None:
+        """Keep *shared* for the calls that need *key*."""
+        with self._lock:
+            self._shared[key] = shared
+
+    def release(self, key: int) -> None:
+        """Forget what *key* stands for. Runs in finalizers, so it must not wait for the lock."""
+        self._released.append(key)
+        self.wake()
+
+    def cancel(self, ticket: Ticket, kill: bool | None = None) -> bool:
+        """Cancel the call of *ticket*; tell whether it is cancelled.
+
+        Args:
+            ticket: The call.
+            kill: Whether to kill a worker that has begun it; `None` as the pool was told.
+        """
+        with self._lock:
+            if not self._cancel(ticket, self.kill_on_cancel if kill is None else kill):
+                return ticket.future.cancelled()
+            self._advance()
+        self.wake()
+        self._deliver()
+        return True
+
+    def shutdown(self, cancel: bool = False, kill: bool = False) -> None:
+        """Take no more calls and end when there are none.
+
+        Args:
+            cancel: Cancel the calls that have not begun.
+            kill: Cancel all of them.
+        """
+        with self._lock:
+            self.closed = True
+            self.schedule.close()
+            if cancel or kill:
+                for worker in list(self._workers.values()):
+                    self._revoke(worker)
+                running = [t for seat in self.schedule.seats for t in seat.calls.values()]
+                for ticket in [*self.schedule.queue.values(), *(running if kill else ())]:
+                    self._cancel(ticket, kill)
+            if kill:
+                for worker in self._workers.values():
+                    self.schedule.condemn(worker.seat)
+                    worker.kill()
+            if self._thread is not None:
+                self._advance()
+        self.wake()
+        self._deliver()
+
+    def join(self) -> None:
+        """Wait until everything is done and gone."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def abandon(self) -> None:
+        """Close without waiting for the lock: this runs in finalizers."""
+        self._released.append(0)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the thread that reads look around."""
+        if self._wakers is not None:
+            with contextlib.suppress(OSError):
+                self._wakers[1].send(b"\0")
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the workers, as far as they are known."""
+        with self._lock:
+            return [worker.pid for worker in self._workers.values() if worker.pid]
+
+    # --- the thread that reads ----------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._wakers = socket.socketpair()
+        for waker in self._wakers:
+            waker.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wakers[0], _READ)
+        self._thread = threading.Thread(target=self._read, name=f"{self.name}-reader", daemon=True)
+        _living.add(self)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._selector is not None
+        over = False
+        while not over:
+            ready = self._selector.select(self._patience())
+            with self._lock:
+                for key, mask in ready:
+                    if key.data is not None:
+                        self._hear(key.data, key.fd, mask)
+                    else:
+                        self._look_around()
+                self._heed_alarms()
+                self._advance()
+                over = self.closed and not self._workers and not self.schedule.queue
+                leisure = self.schedule.leisure()
+            self._deliver()
+            if leisure:
+                time.sleep(leisure)  # many answers are read in little more time than one
+        self._end()
+
+    def _patience(self) -> float | None:
+        return max(0.0, self._alarms[0].time - time.monotonic()) if self._alarms else None
+
+    def _look_around(self) -> None:
+        assert self._wakers is not None
+        with contextlib.suppress(BlockingIOError):
+            self._wakers[0].recv(1 << 12)
+        while self._released:
+            key = self._released.popleft()
+            if not key:
+                self.closed = True
+                self.schedule.close()
+            elif key in self._shared:
+                self._shared[key].released = True
+                self._forget_unused([key])
+
+    def _hear(self, worker: Worker, descriptor: int, mask: int) -> None:
+        if worker.seat not in self._workers:
+            return  # it was buried in this very round
+        if descriptor == worker.status:
+            if worker.hear():
+                self._bury(worker)
+            return
+        if mask & _WRITE:
+            self._flush(worker)
+        if mask & _READ:
+            try:
+                for frame in worker.receive():
+                    self._heed(worker, frame)
+            except (Disconnected, OSError):
+                self._selector.unregister(worker.sock)
+                worker.deaf = True
+                worker.kill()  # it is dying, or it closed what leads to us
+        self._note_head(worker)
+
+    def _heed(self, worker: Worker, frame: Frame) -> None:
+        if frame.kind == _wire.READY:
+            worker.pid = frame.number
+            self._failures = 0
+            self.schedule.ready(worker.seat)
+            self._tell(events.WorkerStarted, pid=worker.pid)
+        elif frame.kind == _wire.REFUSED:
+            worker.failure = frame.payload
+        else:
+            ticket = self.schedule.answered(worker.seat, frame.number, frame.seconds)
+            ticket.worker = None
+            self._outcomes.append(functools.partial(self._resolve, ticket, frame, worker.pid))
+
+    def _end(self) -> None:
+        """Give everything back."""
+        assert self._selector is not None
+        assert self._wakers is not None
+        self._selector.close()
+        for waker in self._wakers:
+            waker.close()
+        self.segments.close()
+        for shared in self._shared.values():
+            if shared.segment is not None:
+                shared.segment.close()
+        self._shared.clear()
+        if self._template is not None:
+            _launch.release(self._template)
+
+    # --- steps --------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Do what the schedule says until it says no more."""
+        while (step := self.schedule.next()) is not None:
+            match step:
+                case Send(seat, calls):
+                    self._send(self._workers[seat], calls)
+                case Revoke(seat, count):
+                    self._revoke(self._workers[seat], count)
+                case Retire(seat):
+                    self._retire(self._workers[seat])
+                case Start():
+                    self._start()
+        if self.schedule.queue and not self.schedule.seats:
+            self._give_up()
+
+    def _send(self, worker: Worker, calls: dict[int, Ticket]) -> None:
+        out = worker.outbox
+        levels = _relay.levels()
+        if levels != worker.levels:
+            worker.levels = levels
+            out.add(_wire.LEVELS, 0, pickle.dumps(levels))
+        for sequence, ticket in calls.items():
+            for key in ticket.needs - worker.known:
+                shared = self._shared[key]
+                worker.known.add(key)
+                out.add(_wire.DEFINE, key, shared.payload, shared.flags, _file(shared.segment))
+            flags = ticket.flags
+            if ticket.segment is None and self._large_results:
+                ticket.segment = self.segments.spare()
+            if ticket.segment is not None and not ticket.retries:
+                flags |= _wire.WRITABLE
+            out.add(_wire.CALL, sequence, ticket.payload, flags, _file(ticket.segment))
+            ticket.worker = worker
+        self._flush(worker)
+        worker.allow(calls)
+        self._note_head(worker)
+
+    def _flush(self, worker: Worker) -> None:
+        assert self._selector is not None
+        pending = worker.flush()
+        if pending is not worker.jammed and not worker.deaf:
+            worker.jammed = pending
+            self._selector.modify(worker.sock, _READ | _WRITE if pending else _READ, worker)
+
+    def _revoke(self, worker: Worker, count: int = _wire.MOST_TOKENS) -> None:
+        sequences = [] if worker.retired else worker.revoke(count)
+        for sequence in sequences:
+            worker.seat.calls[sequence].worker = None
+        self.schedule.revoked(worker.seat, sequences)
+
+    def _retire(self, worker: Worker) -> None:
+        worker.retire()
+        self._alarm(_GRACE, worker, 0)
+
+    def _start(self) -> None:
+        assert self._selector is not None
+        seat = self.schedule.hire()
+        try:
+            worker = self._launch(seat)
+        except OSError as error:
+            self.schedule.gone(seat, ())
+            self._note_failure(f"no process can be started ({error})", final=True)
+            return
+        self._workers[seat] = worker
+        worker.outbox.add(_wire.SETUP, 0, self.setup())
+        self._selector.register(worker.sock, _READ, worker)
+        self._selector.register(worker.status, _READ, worker)
+        self._flush(worker)
+
+    def _launch(self, seat: Seat[Ticket]) -> Worker:
+        if self._template is None:
+            self._template = _launch.acquire()
+        try:
+            return Worker.start(self._template, self.method, seat)
+        except (BrokenPipeError, ConnectionResetError):
+            # Somebody killed the template: its workers are dying, and there is a new one.
+            _launch.release(self._template, broken=True)
+            self._template = None
+            self._template = _launch.acquire()
+            return Worker.start(self._template, self.method, seat)
+
+    def _note_head(self, worker: Worker) -> None:
+        """See which call *worker* runs now."""
+        seat = worker.seat
+        if not seat.ready:
+            return
+        if not seat.calls:
+            worker.head = 0
+            if self.idle_timeout is not None:
+                worker.idle_since = time.monotonic()
+                if not worker.watched:
+                    worker.watched = True
+                    self._alarm(self.idle_timeout, worker, 0)
+            return
+        sequence = next(iter(seat.calls))
+        if sequence == worker.head:
+            return
+        worker.head = sequence
+        ticket = seat.calls[sequence]
+        if not ticket.begun:
+            ticket.begun = True
+            ticket.future.set_running_or_notify_cancel()
+        if ticket.timeout is not None:
+            self._alarm(ticket.timeout, worker, sequence)
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _alarm(self, seconds: float, worker: Worker, sequence: int) -> None:
+        alarm = _Alarm(time.monotonic() + seconds, next(self._numbers), worker, sequence)
+        heapq.heappush(self._alarms, alarm)
+        if self._alarms[0] is alarm and threading.current_thread() is not self._thread:
+            self.wake()
+
+    def _heed_alarms(self) -> None:
+        while self._alarms and self._alarms[0].time <= time.monotonic():
+            alarm = heapq.heappop(self._alarms)
+            worker = alarm.worker
+            if worker.seat not in self._workers:
+                continue
+            if worker.retired:
+                worker.kill()
+            elif alarm.sequence:
+                self._overdue(worker, alarm.sequence)
+            else:
+                self._see_whether_idle(worker)
+
+    def _overdue(self, worker: Worker, sequence: int) -> None:
+        """Kill *worker* if it still runs the call *sequence*."""
+        self._revoke(worker)  # lest it begins another call before it is dead
+        for frame in worker.receive_all():
+            self._heed(worker, frame)
+        ticket = worker.seat.calls.get(sequence)
+        if ticket is not None and ticket.timeout is not None:
+            ticket.verdict = CallTimeoutError(ticket.label, ticket.timeout, "its worker is killed")
+            self.schedule.condemn(worker.seat)
+            worker.kill()
+
+    def _see_whether_idle(self, worker: Worker) -> None:
+        assert self.idle_timeout is not None
+        worker.watched = False
+        if worker.seat.calls:
+            return
+        left = worker.idle_since + self.idle_timeout - time.monotonic()
+        if left > 0:
+            worker.watched = True
+            self._alarm(left, worker, 0)
+        else:
+            self.schedule.retire(worker.seat)
+            self._retire(worker)
+
+    # --- ends ---------------------------------------------------------------------------------
+
+    def _bury(self, worker: Worker) -> None:
+        """Say what became of the calls of *worker*, which is dead."""
+        assert self._selector is not None
+        for frame in worker.receive_all():
+            self._heed(worker, frame)
+        if not worker.deaf:
+            self._selector.unregister(worker.sock)
+        self._selector.unregister(worker.status)
+        self._revoke(worker)
+        del self._workers[worker.seat]
+        for ticket in self.schedule.gone(worker.seat, ()):
+            ticket.worker = None
+            self._crashed(ticket, worker)
+        if not worker.retired:
+            reason = _reason(worker)
+            self._tell(events.WorkerDied, pid=worker.pid, reason=reason)
+            if not worker.seat.ready:
+                self._note_failure(reason, final=worker.failure is not None)
+        worker.close()
+
+    def _crashed(self, ticket: Ticket, worker: Worker) -> None:
+        if ticket.ended:
+            self._outcomes.append(functools.partial(self._let_go, ticket))
+        elif ticket.verdict is not None:
+            self._fail(ticket, ticket.verdict)
+        elif ticket.retries > 0:
+            ticket.retries -= 1
+            self.schedule.retry(ticket)
+        else:
+            self._fail(ticket, WorkerCrashError(ticket.label, worker.exitcode, worker.last_words))
+
+    def _note_failure(self, reason: str, final: bool) -> None:
+        self._failures += 1
+        self._reason = reason
+        if final or self._failures >= _STARTS:
+            self.schedule.freeze(True)
+
+    def _give_up(self) -> None:
+        """Fail what waits, because no worker can be started; the next call may try again."""
+        error = ExecutorOpenError(self.name, {"worker": self._reason})
+        for ticket in list(self.schedule.queue.values()):
+            self.schedule.drop(ticket)
+            self._fail(ticket, error)
+        self._failures = 0
+        self.schedule.freeze(False)
+
+    def _cancel(self, ticket: Ticket, kill: bool) -> bool:
+        if ticket.ended:
+            return False
+        worker = ticket.worker
+        if worker is not None:
+            self._revoke(worker)
+        if self.schedule.drop(ticket):
+            self._outcomes.append(functools.partial(self._let_go, ticket))
+        elif worker is not None and kill:
+            self.schedule.condemn(worker.seat)
+            worker.kill()
+        else:
+            return False
+        ticket.ended = True
+        self._outcomes.append(ticket.future.end_cancelled)
+        return True
+
+    def _fail(self, ticket: Ticket, error: BaseException) -> None:
+        ticket.ended = True
+        self._outcomes.append(functools.partial(self._resolve_with, ticket, error))
+
+    # --- outcomes, outside of the lock --------------------------------------------------------
+
+    def _deliver(self) -> None:
+        while self._outcomes:
+            try:
+                outcome = self._outcomes.popleft()
+            except IndexError:  # another thread was faster
+                return
+            outcome()
+
+    def _resolve(self, ticket: Ticket, frame: Frame, pid: int) -> None:
+        answer = self._answer(ticket, frame, pid)
+        ended, ticket.ended = ticket.ended, True
+        self._let_go(ticket)
+        if ended:
+            return
+        if ticket.on_answer is not None:
+            ticket.on_answer(answer)
+        if answer.error is None:
+            ticket.future.set_result(answer.value)
+        else:
+            ticket.future.set_exception(answer.error)
+
+    def _resolve_with(self, ticket: Ticket, error: BaseException) -> None:
+        self._let_go(ticket)
+        ticket.future.set_exception(error)
+
+    def _answer(self, ticket: Ticket, frame: Frame, pid: int) -> Answer:
+        """Unpack *frame* and hand on what the call logged."""
+        value, error, started = None, None, 0.0
+        new = None if frame.descriptor is None else Segment.received(frame.descriptor)
+        self._large_results = bool(frame.flags & _wire.LARGE)
+        try:
+            data, buffers = unwrap(frame.payload, frame.flags, new or ticket.segment)
+            value, started, news = pickle.loads(data, buffers=buffers)
+            if frame.kind == _wire.ERROR:
+                value, error = None, unpack_error(value)
+            elif frame.kind == _wire.UNRETURNABLE:
+                value, error = None, PicklingError(f"the result of {ticket.label}", *value)
+            _relay.deliver(news, ticket.label, self.name)
+        except Exception as failure:
+            value, error = None, failure
+        if new is not None:
+            self.segments.give(new)
+        return Answer(value, error, pid, started, frame.seconds)
+
+    def _let_go(self, ticket: Ticket) -> None:
+        """Take back what *ticket* had."""
+        ticket.future._stop = None
+        ticket.payload = b""
+        if ticket.segment is not None:
+            self.segments.give(ticket.segment)
+            ticket.segment = None
+        if ticket.needs:
+            with self._lock:
+                for key in ticket.needs:
+                    self._shared[key].users -= 1
+                self._forget_unused(ticket.needs)
+
+    def _forget_unused(self, keys: Iterable[int]) -> None:
+        for key in keys:
+            shared = self._shared[key]
+            if shared.released and not shared.users:
+                del self._shared[key]
+                if shared.segment is not None:
+                    self.segments.give(shared.segment)
+                for worker in self._workers.values():
+                    if key in worker.known and not worker.retired:
+                        worker.known.discard(key)
+                        worker.outbox.add(_wire.FORGET, key, b"")
+                        self._flush(worker)
+                        worker.notify()
+
+    def _tell(self, kind: type[events.Event], **details: Any) -> None:
+        if events.observed():
+            event = kind(executor=self.name, **details)
+            self._outcomes.append(functools.partial(events.emit, event))
+
+    # --- forks of this process ----------------------------------------------------------------
+
+    def disown(self) -> None:
+        """In a forked child: the workers are the parent's, and so is the thread that reads."""
+        self._lock = threading.Lock()
+        self.closed = self._forked = True
+        self._thread = self._template = None
+        seats = list(self._workers)
+        waiting = [*self.schedule.queue.values()]
+        waiting += [ticket for seat in seats for ticket in seat.calls.values()]
+        self.schedule.queue.clear()
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+        if self._selector is not None:
+            self._selector.close()
+        for waker in self._wakers or ():
+            waker.close()
+        error = _error_of(self.check_open)
+        for ticket in waiting:
+            ticket.future._condition = threading.Condition()  # a thread of the parent may hold it
+            ticket.future._stop = None
+            ticket.future.set_exception(error)
+
+
+def _file(segment: Segment | None) -> int | None:
+    return None if segment is None else segment.descriptor
+
+
+def _reason(worker: Worker) -> str:
+    if worker.failure is not None:
+        error = unpack_error(pickle.loads(worker.failure))
+        return f"its initializer failed: {type(error).__name__}: {error}"
+    code = worker.exitcode
+    words = f"; last lines of its standard error:\n{worker.last_words}" if worker.last_words else ""
+    how = "died" if code is None else f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+    return f"it {how}{words}"
+
+
+def _error_of(function: Callable[[], object]) -> BaseException:
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError
+
+
+@atexit.register
+def _finish() -> None:
+    """Do what is still to be done, as the standard library does, unless the user broke it off."""
+    broken_off = getattr(sys, "last_type", None) is KeyboardInterrupt
+    for core in list(_living):
+        core.shutdown(kill=broken_off)
+    for core in list(_living):
+        try:
+            core.join()
+        except BaseException:
+            core.shutdown(kill=True)
+            core.join()
+            raise
+
+
+def _disown_all() -> None:
+    for core in list(_living):
+        core.disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)

@@ -1,0 +1,189 @@
+"""One worker as its parent sees it: the socket, the tokens, and how it ends.
+
+```text
+parent ── frames ───────▶ worker      a socket: calls there, answers back
+       ── tokens ───────▶             a pipe: a call may begin when its token is read
+       ◀─ pid ... end ───             a pipe from the template
+```
+
+Whoever reads a token owns the call: the worker, which then runs it, or the parent, which then
+gives it to another worker. The kernel decides, so that no call runs twice, and when a worker dies
+it is certain which call it had begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from . import _wire
+from ._launch import Template
+from ._schedule import Seat
+from ._template import BEGIN, END
+from ._wire import TOKEN, Disconnected, Frame, Inbox, Outbox
+
+_numbers = itertools.count(1)
+_LAST_LINES = 20
+_NEWS = 0  # the token that names no call: there is something else to read
+
+
+@attrs.define(eq=False)
+class Worker:
+    """One worker process.
+
+    Attributes:
+        seat: How the schedule sees it.
+        pid: Its process id, or 0 until that is known.
+        known: The definitions that it was sent and was not told to forget.
+        levels: The levels of loggers that it was told.
+        head: The sequence number of the call that it runs, as far as is known.
+        jammed: Its socket takes no more at the moment.
+        deaf: Its socket is closed at the other end.
+        retired: It was told to end when it has done what it was sent.
+        failure: Why it cannot work, packed, if it said so.
+        idle_since: When it had nothing left to do.
+        watched: It is seen to whether it stays idle.
+    """
+
+    seat: Seat[Any]
+    sock: socket.socket
+    status: int
+    _template: Template
+    _number: int
+    _tokens: tuple[int, ...]
+    outbox: Outbox = attrs.field(factory=Outbox)
+    pid: int = 0
+    known: set[int] = attrs.field(factory=set)
+    levels: Any = None
+    head: int = 0
+    jammed: bool = False
+    deaf: bool = False
+    retired: bool = False
+    failure: bytes | None = None
+    idle_since: float = 0.0
+    watched: bool = False
+    _inbox: Inbox = attrs.field(factory=Inbox)
+    _told: bytes = b""
+
+    @classmethod
+    def start(cls, template: Template, method: str, seat: Seat[Any]) -> Worker:
+        """Start a worker process; it can be sent calls at once.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        with contextlib.ExitStack() as ends, contextlib.ExitStack() as theirs:
+            sock, their_sock = socket.socketpair()
+            ends.callback(sock.close)
+            theirs.callback(their_sock.close)
+            tokens = os.pipe()
+            for end in tokens:
+                ends.callback(os.close, end)
+            status, their_status = os.pipe()
+            ends.callback(os.close, status)
+            theirs.callback(os.close, their_status)
+            number = next(_numbers)
+            # The worker shares the tokens' open file, so it does not block there either.
+            for blocking in (sock.fileno(), tokens[0], status):
+                os.set_blocking(blocking, False)
+            template.launch(method, number, [their_sock.fileno(), tokens[0], their_status])
+            ends.pop_all()
+        return cls(seat, sock, status, template, number, tokens)
+
+    @property
+    def descriptors(self) -> tuple[socket.socket, int]:
+        """Where it is heard: its answers and its end."""
+        return self.sock, self.status
+
+    def allow(self, sequences: Iterable[int]) -> None:
+        """Let it run the calls that it was sent under *sequences*."""
+        # It is gone if this fails, and then its end is told on the status pipe.
+        with contextlib.suppress(OSError):
+            os.write(self._tokens[1], b"".join(map(TOKEN.pack, sequences)))
+
+    def notify(self) -> None:
+        """Let it read what it was sent although there is no call for it."""
+        self.allow([_NEWS])
+
+    def flush(self) -> bool:
+        """Send what the socket takes now; tell whether something is left."""
+        try:
+            self.outbox.flush(self.sock)
+        except OSError:
+            return False
+        return bool(self.outbox)
+
+    def receive(self) -> Iterator[Frame]:
+        """Iterate over what it said that was not read yet."""
+        with contextlib.suppress(BlockingIOError):
+            return self._inbox.receive(self.sock)
+        return iter(())
+
+    def receive_all(self) -> Iterator[Frame]:
+        """Iterate over all that it said, to the last word."""
+        with contextlib.suppress(OSError, Disconnected):
+            while True:
+                yield from self._inbox.receive(self.sock)
+
+    def revoke(self, count: int = _wire.MOST_TOKENS) -> list[int]:
+        """Take back up to *count* calls that it did not begin; return their sequence numbers."""
+        try:
+            data = os.read(self._tokens[0], count * TOKEN.size)
+        except BlockingIOError:
+            return []
+        revoked = [number for (number,) in TOKEN.iter_unpack(data) if number != _NEWS]
+        self.outbox.drop(frozenset(revoked))
+        return revoked
+
+    def kill(self) -> None:
+        """Kill it. Its end is told on the status pipe."""
+        self._template.kill(self._number)
+
+    def retire(self) -> None:
+        """Let it end when it has done what it was sent. Its end is told on the status pipe."""
+        self.retired = True
+        self._close_tokens()
+
+    def hear(self) -> bool:
+        """Read the status pipe; tell whether it has ended."""
+        try:
+            news = os.read(self.status, 1 << 16)
+        except BlockingIOError:
+            return False
+        self._told += news
+        if not self.pid and len(self._told) >= BEGIN.size:
+            (self.pid,) = BEGIN.unpack_from(self._told)
+        return not news
+
+    @property
+    def exitcode(self) -> int | None:
+        """How it ended, as `subprocess.Popen.returncode` tells it; `None` if that is unknown."""
+        if len(self._told) < BEGIN.size + END.size or not self.pid:
+            return None
+        return os.waitstatus_to_exitcode(END.unpack_from(self._told, BEGIN.size)[0])
+
+    @property
+    def last_words(self) -> str:
+        """The last lines of its stderr, after it has ended."""
+        tail = self._told[BEGIN.size + END.size :].decode(errors="replace").strip()
+        return "\n".join(tail.splitlines()[-_LAST_LINES:])
+
+    def close(self) -> None:
+        """Close all that belongs to it in this process."""
+        self._close_tokens()
+        self._inbox.close()
+        self.sock.close()
+        if self.status >= 0:
+            os.close(self.status)
+            self.status = -1
+
+    def _close_tokens(self) -> None:
+        for end in self._tokens:
+            os.close(end)
+        self._tokens = ()

@@ -1,0 +1,46 @@
+"""The five built-in executors keep the contract."""
+
+from __future__ import annotations
+
+from connectors.testing import ExecutorContract
+
+
+class TestSequential(ExecutorContract):
+    """The executor ``sequential``."""
+
+    executor = "sequential"
+
+
+class TestThreading(ExecutorContract):
+    """The executor ``threading``."""
+
+    executor = "threading"
+    options = {"threads": 2}
+
+
+class TestMultiprocessing(ExecutorContract):
+    """The executor ``multiprocessing``."""
+
+    executor = "multiprocessing"
+    options = {"processes": 2}
+
+
+class TestThreadingMultiprocessing(ExecutorContract):
+    """The executor ``threading_multiprocessing``."""
+
+    executor = "threading_multiprocessing"
+    options = {"threads": 2, "processes": 2}
+
+
+class TestTrio(ExecutorContract):
+    """The executor ``trio``, without processes, as it is by default."""
+
+    executor = "trio"
+    options = {"threads": 2}
+
+
+class TestTrioWithProcesses(ExecutorContract):
+    """The executor ``trio``, with a worker process."""
+
+    executor = "trio"
+    options = {"threads": 2, "processes": 1}

@@ -1,0 +1,281 @@
+"""The envelope: what travels, what comes back, and what is said of what cannot."""
+
+import contextvars
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+
+import pytest
+from jobs import (
+    VARIABLE,
+    Counter,
+    Lock,
+    Slotted,
+    TwoArguments,
+    add,
+    divide,
+    fail_unpicklably,
+    fail_with_two,
+    keywords,
+    leave,
+    log_and_warn,
+    unpicklable_result,
+    variable,
+)
+
+from connectors import Call, ConnectorsError, PicklingError, RemoteError
+from connectors._envelope import context_variable, open_envelope, seal, unseal
+
+TESTS = os.path.dirname(__file__)
+
+
+def elsewhere(sealed):
+    """Open an envelope in a process of its own and return what comes back."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from connectors._envelope import open_envelope\n"
+        "sys.stdout.buffer.write(open_envelope(sys.stdin.buffer.read()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, TESTS], input=sealed, capture_output=True, check=True
+    )
+    return done.stdout
+
+
+def answer(call, where=open_envelope, **how):
+    return unseal(where(seal(call, **how)), call.label, "test")
+
+
+def test_a_result_comes_back():
+    """What a call returns is what its caller gets, with where and when it ran."""
+    found = answer(Call(add, (1,), {"b": 2}))
+
+    assert (found.value, found.error, found.pid) == (3, None, os.getpid())
+    assert found.started > 0
+    assert found.duration >= 0
+
+
+def test_a_method_travels_with_its_instance():
+    """A method runs on a copy of its instance."""
+    counter = Counter(1)
+
+    assert answer(Call(Counter.add, (2,), instance=counter)).value == 3
+    assert counter.value == 1
+
+
+def test_keyword_arguments_keep_their_names():
+    """No name is reserved."""
+    names = {"self": 1, "call": 2, "function": 3, "data": 4}
+
+    assert answer(Call(keywords, kwargs=names)).value == names
+
+
+def test_local_functions_travel_by_value():
+    """A lambda and a closure run in a process that cannot import them."""
+    number = 40
+
+    assert answer(Call(lambda x: x + number, (2,)), elsewhere).value == 42
+
+
+def test_local_classes_come_back_as_themselves():
+    """An instance of a local class that was made elsewhere is an instance of that class here."""
+
+    class Local:
+        pass
+
+    assert type(answer(Call(lambda: Local()), elsewhere).value) is Local
+
+
+def test_an_exception_comes_back_as_itself():
+    """The caller catches what the call raised, with the frames of where it was raised."""
+    error = answer(Call(divide, (1, 0)), elsewhere).error
+
+    assert type(error) is ZeroDivisionError
+    frames = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frames.append(traceback.tb_frame.f_code.co_name)
+        traceback = traceback.tb_next
+    assert frames == ["divide"]
+
+
+def test_the_cause_of_an_exception_comes_back():
+    """``raise ... from`` is seen by the caller as well."""
+
+    def chained():
+        try:
+            divide(1, 0)
+        except ZeroDivisionError as error:
+            raise ValueError("chained") from error
+
+    error = answer(Call(chained), elsewhere).error
+
+    assert type(error.__cause__) is ZeroDivisionError
+
+
+def test_an_exception_with_a_constructor_of_its_own_comes_back():
+    """An exception whose constructor plain pickle would call wrongly comes back as itself."""
+    error = answer(Call(fail_with_two), elsewhere).error
+
+    assert isinstance(error, TwoArguments)
+    assert str(error) == "one and two"
+
+
+def test_an_exception_that_cannot_be_rebuilt_is_described():
+    """An exception that cannot be unpickled comes back with type, text and traceback."""
+    error = answer(Call(fail_unpicklably), elsewhere).error
+
+    assert isinstance(error, RemoteError)
+    assert error.type_name == "jobs.Unrebuildable"
+    assert error.message == "the text"
+    assert "in fail_unpicklably" in error.traceback
+    assert "RuntimeError: not here" in str(error)
+
+
+def test_an_exception_that_cannot_be_pickled_is_described():
+    """So does one that holds what cannot travel, and one whose text cannot be told."""
+
+    class Strange(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def locked():
+        error = Strange()
+        error.lock = threading.Lock()
+        raise error
+
+    error = answer(Call(locked)).error
+
+    assert isinstance(error, RemoteError)
+    assert "cannot be told" in error.message
+
+
+def test_an_exception_that_unpickles_as_something_else_is_described():
+    """What comes back in the place of an exception is an exception in any case."""
+
+    class Liar(Exception):
+        def __reduce__(self):
+            return (int, ())
+
+    def lie():
+        raise Liar
+
+    assert isinstance(answer(Call(lie)).error, (RemoteError, TypeError))
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_leaving_fails_the_call_only(kind):
+    """A call that wants to end its process ends itself."""
+    assert type(answer(Call(leave, (kind,)), elsewhere).error) is kind
+
+
+def test_a_result_that_cannot_travel_is_named():
+    """The error names the part of the result that is at fault."""
+    error = answer(Call(unpicklable_result), elsewhere).error
+
+    assert isinstance(error, PicklingError)
+    assert error.culprit == "result['deep'][0]"
+
+
+@pytest.mark.parametrize(
+    ("call", "culprit"),
+    [
+        (Call(add, (1, threading.Lock())), "args[1]"),
+        (Call(keywords, kwargs={"x": [threading.Lock()]}), "kwargs['x'][0]"),
+        (Call(Lock.get, instance=Lock()), "instance.lock"),
+        (Call(add, (Slotted(),)), "args[0].lock"),
+        (Call(Lock().get), "the function.__self__.lock"),
+        (Call(add, ({"a": (Lock(),)},)), "args[0]['a'][0].lock"),
+    ],
+)
+def test_an_argument_that_cannot_travel_is_named(call, culprit):
+    """The error is raised where the call is submitted, and names the attribute at fault."""
+    with pytest.raises(PicklingError) as caught:
+        seal(call)
+
+    assert caught.value.culprit == culprit
+    assert "lock" in str(caught.value)
+
+
+def test_the_closure_at_fault_is_named():
+    """A closure over what cannot travel is named by the variable."""
+    gate = threading.Lock()
+
+    with pytest.raises(PicklingError) as caught:
+        seal(Call(lambda: gate))
+
+    assert caught.value.culprit == "gate in the closure of the function"
+
+
+def test_recursive_values_end_the_search():
+    """A value that contains itself and a lock is named, not searched for ever."""
+    knot = [threading.Lock()]
+    knot.insert(0, knot)
+
+    with pytest.raises(PicklingError):
+        seal(Call(add, (knot,)))
+
+
+def test_declared_context_is_restored():
+    """A declared context variable has its caller's value where the call runs."""
+    found = answer(Call(variable), elsewhere, context={"jobs:VARIABLE": "here"})
+
+    assert found.value == "here"
+    assert VARIABLE.get("unset") == "unset"
+
+
+@pytest.mark.parametrize("address", ["jobs:add", "jobs:NONE", "no_such_module:X", "nonsense"])
+def test_a_wrong_context_address_is_named(address):
+    """What is no context variable is refused with the address and how to write one."""
+    with pytest.raises(ConnectorsError, match=r"context="):
+        context_variable(address)
+
+    assert isinstance(context_variable("jobs:VARIABLE"), contextvars.ContextVar)
+
+
+def test_preparation_runs_before_the_call():
+    """What prepares a worker is called there, before the call."""
+    prepared = answer(Call(variable), prepare=_prepare)
+
+    assert prepared.value == "prepared"
+    VARIABLE.set("unset")
+
+
+def _prepare():
+    VARIABLE.set("prepared")
+
+
+def test_logs_and_warnings_of_a_worker_arrive(caplog):
+    """Records and warnings of a worker reach the handlers and filters of the caller."""
+    with caplog.at_level(logging.INFO, "jobs"), pytest.warns(UserWarning, match="beware of fire"):
+        answer(Call(log_and_warn, ("fire",)), elsewhere)
+
+    (record,) = (record for record in caplog.records if record.name == "jobs")
+    assert record.getMessage() == "said fire"
+    assert (record.executor, record.label) == ("test", "log_and_warn")
+    assert record.process != os.getpid()
+
+
+def test_records_below_the_callers_level_stay_away(caplog):
+    """A record that the caller's logger would not take is not made."""
+    with caplog.at_level(logging.WARNING, "jobs"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        answer(Call(log_and_warn, ("smoke",)), elsewhere)
+
+    assert not [record for record in caplog.records if record.name == "jobs"]
+
+
+def test_buffers_travel_out_of_band():
+    """Large buffers are handed over beside the bytes."""
+    buffers = []
+    data = pickle.PickleBuffer(bytearray(b"x" * 100_000))
+    sealed = seal(Call(len, (data,)), buffer_callback=buffers.append)
+
+    assert len(buffers) == 1
+    assert len(sealed) < 1000
+    back = open_envelope(sealed, [buffer.raw() for buffer in buffers])
+    assert unseal(back, "len", "test").value == 100_000
