@@ -39,7 +39,7 @@ def examined(capsys, *words):
 
 
 def test_all_in_order(capsys, install):
-    """Good plugins are loaded elsewhere, with the time that it takes; what they print is not ours."""
+    """Good plugins are loaded elsewhere, and how long it takes is told."""
     install("good", executors={"good": "good_mod:Good"}, modules={"good_mod": GOOD})
     install("hooks", plugins={"hooks": "hooks_mod"}, modules={"hooks_mod": HOOKS})
 

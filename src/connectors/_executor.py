@@ -57,6 +57,10 @@ _within: contextvars.ContextVar[tuple[Executor, ...]] = contextvars.ContextVar(
 )
 
 
+_blocked: contextvars.ContextVar[tuple[Executor, ...]] = contextvars.ContextVar(
+    "_blocked", default=()
+)
+
 _AWAITED = "an async def method is awaited in the executor's loop"
 
 
@@ -192,7 +196,7 @@ class Executor(concurrent.futures.Executor):
         if reason is not None:
             self._report(call, level, reason)
         if awaited:
-            return self._portal().schedule(self._conduct(call, level, reason))
+            return self._schedule(self._conduct(call, level, reason))
         if level is PROCESS:
             return self._submit_away(call, reason)
         if not plain:
@@ -344,23 +348,28 @@ class Executor(concurrent.futures.Executor):
         Works in plain code and where an event loop is running.
         """
         try:
-            portal = self._portal()
+            future = self._schedule(coro)
         except ExecutorClosedError:
             coro.close()
             raise
-        if portal.here():
-            # Its loop is blocked by this very call: another one has to run the coroutine.
-            portal = Portal(self.world, f"{self.name}-nested")
-            try:
-                return portal.schedule(coro).result()
-            finally:
-                portal.close()
-        future = portal.schedule(coro)
         try:
             return future.result()
         except BaseException:
             future.cancel()  # Ctrl-C in the wait; a future that is done does not mind
             raise
+
+    def _schedule(self, coro: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Run *coro* in the loop of this executor, or in another one if that is blocked."""
+        portal = self._portal()
+        if not portal.here() and self not in _blocked.get():
+            return portal.schedule(coro)
+        # What runs in the loop calls us and may wait for the outcome, and all below it too.
+        context = contextvars.copy_context()
+        context.run(_blocked.set, (*_blocked.get(), self))
+        nested = Portal(self.world, f"connectors-{self.name}-nested")
+        future = nested.schedule(coro, context)
+        future.add_done_callback(lambda _: nested.close(wait=False))
+        return future
 
     def run_until_complete(self, awaitable: Any) -> Any:
         """Block until *awaitable* is done and return its result.
@@ -440,9 +449,13 @@ class Executor(concurrent.futures.Executor):
         if found is None:
             found = with_sequential(self._find_pools())
             if self._overrides:
-                found |= type(self).capabilities.levels
+                found |= self.capabilities.levels
             self._levels_found = found
         return found
+
+    def _levels_known(self) -> bool:
+        # An override of run_method that declares nothing is left to decide by itself.
+        return not self._overrides or self.capabilities is not Executor.capabilities
 
     def _place(self, call: Call) -> tuple[Parallelization, str | None]:
         """Return the level for *call*, and the reason if it is nearer than wished."""
@@ -459,11 +472,10 @@ class Executor(concurrent.futures.Executor):
             raise ExecutorClosedError(self.name)
         if level is SEQUENTIAL:
             return None
-        if not self._overrides:
-            if is_async(call.function):
-                return _AWAITED if level is PROCESS else None
-            if level not in self._available():
-                return f"'{self.name}' has no pool for {level}"
+        if is_async(call.function) and not self._overrides:
+            return _AWAITED if level is PROCESS else None
+        if level not in self._available() and self._levels_known():
+            return f"'{self.name}' has no pool for {level}"
         if level is PROCESS:
             if call.writes:
                 return "it changes its instance, and in another process the change would be lost"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Self
 
@@ -76,8 +76,14 @@ class View(Executor):
     def _objection(self, call: Call, level: Parallelization) -> str | None:
         return self._of._objection(call, level)
 
+    def _levels_known(self) -> bool:
+        return self._of._levels_known()
+
     def _portal(self) -> Portal:
         return self._of._portal()
+
+    def _schedule(self, coro: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return self._of._schedule(coro)
 
 
 def _viewed(

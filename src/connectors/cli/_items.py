@@ -72,11 +72,14 @@ def items_of(words: Sequence[str], path: str | None, *, as_json: bool) -> Items:
 
 def _standard_input() -> int:
     try:
-        return sys.stdin.fileno()
+        descriptor = sys.stdin.fileno()
+        if sys.stdin.isatty():
+            print("reading items from the terminal, one per line; Ctrl-D ends", file=sys.stderr)
     except (AttributeError, OSError, ValueError):
         raise UsageError(
             "there are no items: standard input is closed; give them as arguments or with --input"
         ) from None
+    return descriptor
 
 
 def _opened(path: str) -> int:

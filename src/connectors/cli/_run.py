@@ -62,8 +62,8 @@ def add_to(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the items and return 1 if one failed, or 2 if one was no item."""
     limits = _limits(args)
-    items = items_of(args.items, args.input, as_json=args.json_lines)
     target = load_target(args.target)
+    items = items_of(args.items, args.input, as_json=args.json_lines)
     with Interrupts(active=args.program) as interrupts:
         executor = _executor(args, target)
         prepare(executor)

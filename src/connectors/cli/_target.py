@@ -105,7 +105,7 @@ def _search(directory: Path) -> None:
 
 def _is_found_by_name(path: Path) -> bool:
     """Tell whether importing the name of the file gives this file, and no other module."""
-    if not path.stem.isidentifier() or path.suffix != ".py":
+    if "." in path.stem or path.suffix != ".py":
         return False
     known = sys.modules.get(path.stem)
     if known is not None:
@@ -139,15 +139,9 @@ def _imported(text: str, name: str) -> ModuleType:
         missing = True
     if missing:
         raise UsageError(
-            f"TARGET '{text}': there is no module '{name}', neither in '{Path.cwd()}' nor "
-            f"installed{_file_instead(name)}"
+            f"TARGET '{text}': there is no module '{name}', neither in '{Path.cwd()}' nor installed"
         )
     return _guarded(text, functools.partial(importlib.import_module, name))
-
-
-def _file_instead(name: str) -> str:
-    path = Path(*name.split(".")).with_suffix(".py")
-    return f". Did you mean '{path}:...'?" if path.is_file() else ""
 
 
 def _guarded(text: str, load: Callable[[], R]) -> R:
@@ -196,7 +190,8 @@ def _find(text: str, module: ModuleType, path: str) -> Any:
 
 def _called(found: Any) -> str:
     if isinstance(found, ModuleType):
-        return f"'{found.__file__}'" if getattr(found, "__file__", None) else f"'{found.__name__}'"
+        file = getattr(found, "__file__", None)
+        return f"'{found.__name__}'" + (f" ({file})" if file else "")
     return f"'{getattr(found, '__qualname__', found)}'"
 
 

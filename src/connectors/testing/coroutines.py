@@ -289,6 +289,11 @@ def check_coroutines_inside_loops(maker: Maker) -> None:
         in_worlds(scene)
         executor.run_coroutine(scene())
 
+        async def nested(depth: int) -> int:
+            return 1 + int(executor.run_coroutine(nested(depth - 1))) if depth else 0
+
+        same(executor.run_coroutine(nested(4)), 4, "depth of coroutines that block")
+
 
 @check("async_methods")
 def check_await_inside(maker: Maker) -> None:

@@ -17,6 +17,7 @@ from ._check import (
     check,
     crowd,
     expect,
+    far_views,
     opened,
     raised,
     same,
@@ -53,11 +54,11 @@ def check_maps_inside_calls(maker: Maker) -> None:
             same(view.submit(jobs.dive_by_map, view, 4).result(), 16, f"{level}: leaves of a tree")
 
 
-@check()
+@check("concurrency")
 def check_awaits_inside_calls(maker: Maker) -> None:
     """Calls may run event loops of their own, in which they await their own executor."""
     with opened(maker) as executor:
-        for level, view in views(executor):
+        for level, view in far_views(executor):
             futures = [view.submit(jobs.await_run_method, view, level, 3) for _ in range(8)]
             got = [future.result() for future in futures]
             same(got, [9] * 8, f"{level}: results of calls that await")

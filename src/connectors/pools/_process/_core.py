@@ -15,7 +15,6 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import contextlib
-import functools
 import heapq
 import itertools
 import os
@@ -27,7 +26,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import attrs
@@ -54,14 +53,14 @@ _living: weakref.WeakSet[Core] = weakref.WeakSet()
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-@attrs.define(eq=False)
-class Ticket:
-    """A call as the pool keeps it until it has ended.
+class Ticket(concurrent.futures.Future[Any]):
+    """A call in a worker process: the future that its caller holds, and what the pool needs.
+
+    One object for both, because every object of every call is a burden for the garbage collector.
 
     Attributes:
         number: It is never another's.
         label: The name of the call.
-        future: What the caller holds.
         payload: The packed call, or the sizes of its parts.
         flags: How to read the payload.
         segment: Where its large parts are.
@@ -69,40 +68,40 @@ class Ticket:
         timeout: Limit of one run in seconds, or `None`.
         retries: How many more times it is run if its worker dies.
         on_answer: Is given what came back.
+        core: The pool's engine, until the call has ended.
         worker: Where it was sent.
-        begun: Its future was told that it runs.
+        begun: The future was told that it runs.
         ended: Its outcome is decided.
         verdict: Why its worker was killed.
     """
 
     number: int
-    label: str
-    future: CallFuture
-    payload: bytes
     flags: int = 0
     segment: Segment | None = None
-    needs: frozenset[int] = frozenset()
+    needs: Set[int] = frozenset()
     timeout: float | None = None
     retries: int = 0
     on_answer: Callable[[Answer], object] | None = None
+    core: Core | None = None
     worker: Worker | None = None
     begun: bool = False
     ended: bool = False
     verdict: BaseException | None = None
 
-
-class CallFuture(concurrent.futures.Future[Any]):
-    """The future of a call in a worker process."""
-
-    _stop: Callable[[bool | None], bool] | None = None
+    def __init__(self, label: str, payload: bytes) -> None:
+        super().__init__()
+        self.label = label
+        self.payload = payload
 
     def cancel(self) -> bool:
         """Cancel the call if it has not begun, or even then if its pool has *kill_on_cancel*."""
-        return self._stop(None) if self._stop is not None else super().cancel()
+        core = self.core
+        return super().cancel() if core is None else core.cancel(self, core.kill_on_cancel)
 
     def stop(self) -> bool:
         """Cancel the call also if it runs, by killing its worker; tell whether it is cancelled."""
-        return self._stop(True) if self._stop is not None else super().cancel()
+        core = self.core
+        return super().cancel() if core is None else core.cancel(self, kill=True)
 
     def end_cancelled(self) -> None:
         """Be cancelled, whether the call has begun or not."""
@@ -169,7 +168,7 @@ class Core:
     _workers: dict[Seat[Ticket], Worker] = attrs.field(factory=dict)
     _shared: dict[int, Shared] = attrs.field(factory=dict)
     _released: deque[int] = attrs.field(factory=deque)
-    _outcomes: deque[Callable[[], object]] = attrs.field(factory=deque)
+    _outcomes: deque[tuple[Any, ...]] = attrs.field(factory=deque)
     _alarms: list[_Alarm] = attrs.field(factory=list)
     _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
     _selector: selectors.BaseSelector | None = None
@@ -195,9 +194,9 @@ class Core:
             ticket.number = next(self._numbers)
             for key in ticket.needs:
                 self._shared[key].users += 1
+            ticket.core = self
             self.schedule.add(ticket)
             self._advance()
-        ticket.future._stop = functools.partial(self.cancel, ticket)
         if self._outcomes:
             self._deliver()
 
@@ -209,6 +208,11 @@ class Core:
                 error.add_note("it belongs to the process of which this one is a fork")
             raise error
 
+    @property
+    def shares(self) -> bool:
+        """Whether there are values that calls may need."""
+        return bool(self._shared)
+
     def share(self, key: int, shared: Shared) -> None:
         """Keep *shared* for the calls that need *key*."""
         with self._lock:
@@ -219,16 +223,16 @@ class Core:
         self._released.append(key)
         self.wake()
 
-    def cancel(self, ticket: Ticket, kill: bool | None = None) -> bool:
+    def cancel(self, ticket: Ticket, kill: bool) -> bool:
         """Cancel the call of *ticket*; tell whether it is cancelled.
 
         Args:
             ticket: The call.
-            kill: Whether to kill a worker that has begun it; `None` as the pool was told.
+            kill: Whether to kill a worker that has begun it.
         """
         with self._lock:
-            if not self._cancel(ticket, self.kill_on_cancel if kill is None else kill):
-                return ticket.future.cancelled()
+            if not self._cancel(ticket, kill):
+                return ticket.cancelled()
             self._advance()
         self.wake()
         self._deliver()
@@ -359,7 +363,7 @@ class Core:
         else:
             ticket = self.schedule.answered(worker.seat, frame.number, frame.seconds)
             ticket.worker = None
-            self._outcomes.append(functools.partial(self._resolve, ticket, frame, worker.pid))
+            self._outcomes.append((self._resolve, ticket, frame, worker.pid))
 
     def _end(self) -> None:
         """Give everything back."""
@@ -479,7 +483,7 @@ class Core:
         ticket = seat.calls[sequence]
         if not ticket.begun:
             ticket.begun = True
-            ticket.future.set_running_or_notify_cancel()
+            ticket.set_running_or_notify_cancel()
         if ticket.timeout is not None:
             self._alarm(ticket.timeout, worker, sequence)
 
@@ -552,7 +556,7 @@ class Core:
 
     def _crashed(self, ticket: Ticket, worker: Worker) -> None:
         if ticket.ended:
-            self._outcomes.append(functools.partial(self._let_go, ticket))
+            self._outcomes.append((self._let_go, ticket))
         elif ticket.verdict is not None:
             self._fail(ticket, ticket.verdict)
         elif ticket.retries > 0:
@@ -583,69 +587,71 @@ class Core:
         if worker is not None:
             self._revoke(worker)
         if self.schedule.drop(ticket):
-            self._outcomes.append(functools.partial(self._let_go, ticket))
+            self._outcomes.append((self._let_go, ticket))
         elif worker is not None and kill:
             self.schedule.condemn(worker.seat)
             worker.kill()
         else:
             return False
         ticket.ended = True
-        self._outcomes.append(ticket.future.end_cancelled)
+        self._outcomes.append((ticket.end_cancelled,))
         return True
 
     def _fail(self, ticket: Ticket, error: BaseException) -> None:
         ticket.ended = True
-        self._outcomes.append(functools.partial(self._resolve_with, ticket, error))
+        self._outcomes.append((self._resolve_with, ticket, error))
 
     # --- outcomes, outside of the lock --------------------------------------------------------
 
     def _deliver(self) -> None:
         while self._outcomes:
             try:
-                outcome = self._outcomes.popleft()
+                function, *arguments = self._outcomes.popleft()
             except IndexError:  # another thread was faster
                 return
-            outcome()
+            function(*arguments)
 
     def _resolve(self, ticket: Ticket, frame: Frame, pid: int) -> None:
-        answer = self._answer(ticket, frame, pid)
+        value, error, started = self._unpack(ticket, frame)
         ended, ticket.ended = ticket.ended, True
         self._let_go(ticket)
         if ended:
             return
         if ticket.on_answer is not None:
-            ticket.on_answer(answer)
-        if answer.error is None:
-            ticket.future.set_result(answer.value)
+            ticket.on_answer(Answer(value, error, pid, started, frame.seconds))
+        if error is None:
+            ticket.set_result(value)
         else:
-            ticket.future.set_exception(answer.error)
+            ticket.set_exception(error)
 
     def _resolve_with(self, ticket: Ticket, error: BaseException) -> None:
         self._let_go(ticket)
-        ticket.future.set_exception(error)
+        ticket.set_exception(error)
 
-    def _answer(self, ticket: Ticket, frame: Frame, pid: int) -> Answer:
-        """Unpack *frame* and hand on what the call logged."""
-        value, error, started = None, None, 0.0
+    def _unpack(self, ticket: Ticket, frame: Frame) -> tuple[Any, BaseException | None, float]:
+        """Return the value or the error in *frame* and when the call began; relay its news."""
         new = None if frame.descriptor is None else Segment.received(frame.descriptor)
         self._large_results = bool(frame.flags & _wire.LARGE)
+        started = 0.0
         try:
             data, buffers = unwrap(frame.payload, frame.flags, new or ticket.segment)
             value, started, news = pickle.loads(data, buffers=buffers)
+            if news:
+                _relay.deliver(news, ticket.label, self.name)
+            if frame.kind == _wire.VALUE:
+                return value, None, started
             if frame.kind == _wire.ERROR:
-                value, error = None, unpack_error(value)
-            elif frame.kind == _wire.UNRETURNABLE:
-                value, error = None, PicklingError(f"the result of {ticket.label}", *value)
-            _relay.deliver(news, ticket.label, self.name)
+                return None, unpack_error(value), started
+            return None, PicklingError(f"the result of {ticket.label}", *value), started
         except Exception as failure:
-            value, error = None, failure
-        if new is not None:
-            self.segments.give(new)
-        return Answer(value, error, pid, started, frame.seconds)
+            return None, failure, started
+        finally:
+            if new is not None:
+                self.segments.give(new)
 
     def _let_go(self, ticket: Ticket) -> None:
         """Take back what *ticket* had."""
-        ticket.future._stop = None
+        ticket.core = None
         ticket.payload = b""
         if ticket.segment is not None:
             self.segments.give(ticket.segment)
@@ -673,7 +679,7 @@ class Core:
     def _tell(self, kind: type[events.Event], **details: Any) -> None:
         if events.observed():
             event = kind(executor=self.name, **details)
-            self._outcomes.append(functools.partial(events.emit, event))
+            self._outcomes.append((events.emit, event))
 
     # --- forks of this process ----------------------------------------------------------------
 
@@ -695,9 +701,9 @@ class Core:
             waker.close()
         error = _error_of(self.check_open)
         for ticket in waiting:
-            ticket.future._condition = threading.Condition()  # a thread of the parent may hold it
-            ticket.future._stop = None
-            ticket.future.set_exception(error)
+            ticket._condition = threading.Condition()  # a thread of the parent may hold it
+            ticket.core = None
+            ticket.set_exception(error)
 
 
 def _file(segment: Segment | None) -> int | None:

@@ -8,7 +8,7 @@ import os
 import pickle
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..._cpus import available_cpus
 from ..._envelope import Answer, context_variable, dump, pack
 from . import _scatter
 from ._child import Setup
-from ._core import CallFuture, Core, Shared, Ticket
+from ._core import Core, Shared, Ticket
 from ._launch import START_METHODS
 from ._memory import wrap
 from ._schedule import Schedule
@@ -103,7 +103,7 @@ class ProcessPool(concurrent.futures.Executor):
         self._processes = processes
         weakref.finalize(self, self._core.abandon).atexit = False
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Ticket:
         """Schedule ``fn(*args, **kwargs)`` and return its future.
 
         Raises:
@@ -117,7 +117,7 @@ class ProcessPool(concurrent.futures.Executor):
         call: Call,
         prepare: Callable[[], object] | None = None,
         on_answer: Callable[[Answer], object] | None = None,
-    ) -> CallFuture:
+    ) -> Ticket:
         """Schedule *call* and return its future.
 
         Args:
@@ -132,26 +132,23 @@ class ProcessPool(concurrent.futures.Executor):
         """
         core = self._core
         core.check_open()
-        future = CallFuture()
         context = self._context and self._values()
         buffers: list[pickle.PickleBuffer] = []
-        with _scatter.needing() as needs:
+        needs: Set[int] = frozenset()
+        if core.shares:
+            with _scatter.needing() as needs:
+                data = pack(call, context, prepare, buffers.append)
+        else:
             data = pack(call, context, prepare, buffers.append)
         payload, flags, segment = wrap(data, buffers, core.segments.take)
-        ticket = Ticket(
-            0,
-            call.label,
-            future,
-            payload,
-            flags,
-            segment,
-            frozenset(needs),
-            call.timeout,
-            call.retries,
-            on_answer,
-        )
+        ticket = Ticket(call.label, payload)
+        if segment is not None:
+            ticket.flags, ticket.segment = flags, segment
+        if needs:
+            ticket.needs = needs
+        ticket.timeout, ticket.retries, ticket.on_answer = call.timeout, call.retries, on_answer
         core.submit(ticket)
-        return future
+        return ticket
 
     def map(
         self,

@@ -32,7 +32,9 @@ T = TypeVar("T", bound=Numbered)
 
 _AHEAD = 0.005  # seconds of work that a worker has at hand: what a busy parent may be away
 _MOST_AHEAD = 256
-_MUCH = 16  # calls at a worker that make it worth while to read its answers together
+_OVERHEAD = 1e-5  # seconds that the shortest call takes a worker
+_FEW = 2  # with so few calls a worker may soon be idle
+_BATCH = 16  # so many calls are worth sending together, and reading the answers together
 _SMOOTHING = 0.1
 
 
@@ -115,7 +117,8 @@ class Schedule(Generic[T]):
     def add(self, call: T) -> None:
         """Put *call* at the end of the queue."""
         # Behind others that wait it changes nothing, unless they are enough to be sent together.
-        self._settled = self._settled and bool(len(self.queue) % max(1, self._depth // 4))
+        before = len(self.queue)
+        self._settled = self._settled and before > 0 and (before + 1) % _BATCH != 0
         self.queue[call.number] = call
 
     def drop(self, call: T) -> bool:
@@ -146,7 +149,7 @@ class Schedule(Generic[T]):
         seat.asked = self._settled = False
         mean = duration if self._mean is None else self._mean
         self._mean = mean + _SMOOTHING * (duration - mean)
-        self._depth = 2 + min(_MOST_AHEAD, int(_AHEAD / max(self._mean, 1e-6)))
+        self._depth = 2 + min(_MOST_AHEAD, int(_AHEAD / (self._mean + _OVERHEAD)))
         return call
 
     def revoked(self, seat: Seat[T], sequences: Iterable[int]) -> None:
@@ -190,9 +193,9 @@ class Schedule(Generic[T]):
     def leisure(self) -> float:
         """Return for how many seconds nobody needs to look, because every worker is busy."""
         least = min((len(seat.calls) for seat in self.seats), default=0)
-        if least < _MUCH:
+        if least < _BATCH // 2:
             return 0.0
-        return min(_AHEAD / 5, least * (self._mean or 0.0) / 2)
+        return min(_AHEAD / 5, least * ((self._mean or 0.0) + _OVERHEAD) / 2)
 
     def _put_back(self, calls: Iterable[T]) -> None:
         for call in reversed(list(calls)):
@@ -223,7 +226,7 @@ class Schedule(Generic[T]):
             seat = min(open_seats, key=lambda seat: len(seat.calls))
             # Sending costs the same for one call and for many: unless the worker would idle soon,
             # wait until there are many.
-            enough = 1 if len(seat.calls) <= max(1, self._depth // 16) else self._depth // 4
+            enough = 1 if len(seat.calls) <= _FEW else min(_BATCH, self._depth // 4)
             if len(seat.calls) <= self._depth // 2 and len(self.queue) >= enough:
                 return self._send(seat)
         return None
