@@ -13,9 +13,9 @@ import statistics
 import sys
 import time
 
-import numpy
-import process_calls as calls
+import numpy as np
 
+import process_calls as calls
 from connectors._calls import Call
 from connectors.pools._process._pool import ProcessPool
 
@@ -177,7 +177,11 @@ class Mpire:
 
 
 PEERS = [Ours, Ppe, Pool]
-PEERS += [peer for peer, name in [(Loky, "loky"), (Pebble, "pebble"), (Joblib, "joblib"), (Mpire, "mpire")] if has(name)]
+PEERS += [
+    peer
+    for peer, name in [(Loky, "loky"), (Pebble, "pebble"), (Joblib, "joblib"), (Mpire, "mpire")]
+    if has(name)
+]
 
 
 def timed(function):
@@ -214,14 +218,18 @@ def latency():
     def measure(engine, n=1000):
         return timed(lambda: [engine.call(calls.increment, 1) for _ in range(n)]) / n * 1e6
 
-    show("submit().result(), warm", alternate(PEERS, "call", measure), "us", "0.65 x PPE, Pool.apply")
+    show(
+        "submit().result(), warm", alternate(PEERS, "call", measure), "us", "0.65 x PPE, Pool.apply"
+    )
 
 
 def burst():
     def measure(engine, n=10_000):
         return timed(lambda: engine.burst(calls.increment, range(n))) / n * 1e6
 
-    show("10,000 calls at once, per call", alternate(PEERS, "burst", measure, 5), "us", "0.35 x PPE")
+    show(
+        "10,000 calls at once, per call", alternate(PEERS, "burst", measure, 5), "us", "0.35 x PPE"
+    )
 
 
 def map_():
@@ -233,18 +241,22 @@ def map_():
 
 def efficiency():
     for seconds, n, goal in [(0.001, 2000, "0.97"), (0.01, 300, "0.985")]:
+
         def measure(engine):
             wall = timed(lambda: engine.burst(calls.spin, [seconds] * n))
             return n * seconds / WORKERS / wall
 
-        found = alternate(PEERS, "burst", measure, 5, lambda e: e.burst(calls.increment, range(100)))
+        found = alternate(
+            PEERS, "burst", measure, 5, lambda e: e.burst(calls.increment, range(100))
+        )
         show(f"efficiency of {n} calls of {seconds * 1e3:g} ms", found, "", goal)
 
 
 def arrays():
-    array = numpy.ones(100_000_000 // 8)
+    array = np.ones(100_000_000 // 8)
     peers = [Ours, Ppe]
     for name, f in [("argument", calls.total), ("there and back", calls.echo)]:
+
         def measure(engine):
             return timed(lambda: engine.call(f, array)) * 1e3
 
@@ -253,7 +265,7 @@ def arrays():
 
 
 def instances():
-    camera = calls.Camera(numpy.ones(25_000_000), numpy.ones(25_000_000))
+    camera = calls.Camera(np.ones(25_000_000), np.ones(25_000_000))
 
     class Scattered(Ours):
         name = "ours, scattered"
@@ -265,7 +277,9 @@ def instances():
                 self.pool.submit(calls.read, self.handle, 1).result()
 
         def call(self, f, *args):
-            return self.pool.submit_call(Call(calls.Camera.read, (1,), instance=self.handle)).result()
+            return self.pool.submit_call(
+                Call(calls.Camera.read, (1,), instance=self.handle)
+            ).result()
 
     def measure(engine):
         return timed(lambda: engine.call(calls.read, camera, 1)) * 1e3

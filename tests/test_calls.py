@@ -3,10 +3,10 @@
 import functools
 
 import pytest
-from jobs import Counter, add
 
 from connectors import Call, Decision
 from connectors._calls import is_async
+from jobs import Counter, add
 
 
 class Caller:

@@ -10,6 +10,9 @@ import threading
 import warnings
 
 import pytest
+
+from connectors import Call, ConnectorsError, PicklingError, RemoteError
+from connectors._envelope import context_variable, open_envelope, seal, unseal
 from jobs import (
     VARIABLE,
     Counter,
@@ -26,9 +29,6 @@ from jobs import (
     unpicklable_result,
     variable,
 )
-
-from connectors import Call, ConnectorsError, PicklingError, RemoteError
-from connectors._envelope import context_variable, open_envelope, seal, unseal
 
 TESTS = os.path.dirname(__file__)
 

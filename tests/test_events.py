@@ -5,10 +5,10 @@ import threading
 
 import attrs
 import pytest
-from jobs import add, divide
 
 import connectors
 from connectors import Parallelization, events
+from jobs import add, divide
 
 
 @pytest.fixture

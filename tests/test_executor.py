@@ -14,20 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trio
-from jobs import (
-    VARIABLE,
-    Counter,
-    Lock,
-    add,
-    crash,
-    crash_once,
-    divide,
-    keywords,
-    odd_fails,
-    pid,
-    thread_name,
-    variable,
-)
 
 import connectors
 from connectors import (
@@ -42,6 +28,20 @@ from connectors import (
     PicklingError,
     WorkerCrashError,
     events,
+)
+from jobs import (
+    VARIABLE,
+    Counter,
+    Lock,
+    add,
+    crash,
+    crash_once,
+    divide,
+    keywords,
+    odd_fails,
+    pid,
+    thread_name,
+    variable,
 )
 
 SEQUENTIAL, THREAD, PROCESS = Parallelization
@@ -227,9 +227,7 @@ def test_run_method_gives_the_context_of_its_caller(world):
 
             async def body(executor=executor):
                 VARIABLE.set("mine")
-                return [
-                    await executor.run_method(wish, variable, None) for wish in Parallelization
-                ]
+                return [await executor.run_method(wish, variable, None) for wish in Parallelization]
 
             assert in_world(world, body) == ["mine", "mine", "mine"], name
 
@@ -705,9 +703,20 @@ def test_an_override_of_run_method_is_enough(world):
             return await executor.run_method(PROCESS, Counter.add, Counter(1), number=1)
 
         assert in_world(world, body) == 2
-        assert executor.seen[-1][0] is PROCESS
+        assert executor.seen[-1][0] is THREAD  # it declares no more
         assert executor.seen[-1][4] == {"number": 1}
         assert executor.options(retries=1).submit(add, 1).result() == 2
+
+
+def test_an_override_that_declares_no_levels_is_given_every_wish():
+    """Who says nothing of levels is asked for what the caller wished for."""
+
+    class Undeclared(Override):
+        capabilities = Capabilities()
+
+    with Undeclared() as executor:
+        assert asyncio.run(executor.run_method(PROCESS, add, None, 1)) == 2
+        assert executor.seen[-1][0] is PROCESS
 
 
 def test_an_override_gives_events_and_limits():

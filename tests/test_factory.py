@@ -69,9 +69,9 @@ def options(made):
         ((), {"threads": None}, "threading", {"threads": None}),
         ((), {"threads": 0, "processes": 2}, "multiprocessing", {"processes": 2}),
         ((), {"threads": 0, "processes": None}, "multiprocessing", {"processes": None}),
-        ((), {"processes": 2}, "multiprocessing", {"processes": 2}),
+        ((), {"processes": 2}, "threading_multiprocessing", {"threads": None, "processes": 2}),
         ((), {"threads": 0, "processes": 0}, "sequential", {}),
-        ((), {"processes": 0}, "sequential", {}),
+        ((), {"processes": 0}, "threading", {"threads": None}),
         ((), {"threads": 3, "processes": 0}, "threading", {"threads": 3}),
         (
             (),

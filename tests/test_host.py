@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 
-import hostapp
 import pytest
 import trio
-from hostapp import Camera, detect, host, level, scale, wait_in_loop
 
 import connectors
+import hostapp
 from connectors import Host, MethodNotFoundError, Parallelization, events
+from hostapp import Camera, detect, host, level, scale, wait_in_loop
 
 SEQUENTIAL, THREAD, PROCESS = Parallelization
 BUILTINS = ["sequential", "threading", "multiprocessing", "threading_multiprocessing", "trio"]
@@ -107,7 +107,9 @@ def test_bound_methods_compare_as_python_binds():
 
 def test_an_unknown_method_is_named():
     """The error lists the methods and says did-you-mean."""
-    with pytest.raises(MethodNotFoundError, match=r"'camera'.*'detct'.*Did you mean 'camera.detect'"):
+    with pytest.raises(
+        MethodNotFoundError, match=r"'camera'.*'detct'.*Did you mean 'camera.detect'"
+    ):
         host.call("detct", 1)
 
 
@@ -176,6 +178,23 @@ def test_without_a_route_the_configured_executor_is_used(monkeypatch):
         with connectors.using("threading"):
             assert not method()
         assert method()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['executor = "hostapp:Camera"', '[methods."free.method"]\nexecutor = "hostapp:Camera"'],
+)
+def test_settings_never_import_an_address(configured, text):
+    """A settings file chooses among what is installed; only code can name an address."""
+    configured(text)
+    free = Host("free")
+
+    @free.connector
+    def method():
+        return 1
+
+    with pytest.raises(connectors.ConnectorsError, match="hostapp:Camera"):
+        method()
 
 
 def test_executors_are_shared():

@@ -1,6 +1,7 @@
 """What `ProcessPool` promises when things go wrong."""
 
 import asyncio
+import contextlib
 import functools
 import gc
 import os
@@ -11,12 +12,12 @@ import sys
 import threading
 import time
 
-import numpy
-import process_calls as calls
+import numpy as np
 import pytest
 import trio
 
 import connectors._errors as errors
+import process_calls as calls
 from connectors import events
 from connectors._calls import Call
 from connectors.pools._process import _launch
@@ -66,9 +67,14 @@ def running(pool, tmp_path, name="begun"):
     """Return a call that runs until it is stopped, and the pid of its worker."""
     begun = tmp_path / name
     future = pool.submit(calls.touch_and_wait, begun, "/nonexistent")
-    while not begun.exists() or not begun.read_text():
+    return future, pid_in(begun)
+
+
+def pid_in(path):
+    """Return the pid that a call writes into the file at *path* when it begins."""
+    while not path.exists() or not path.read_text():
         time.sleep(0.001)
-    return future, int(begun.read_text())
+    return int(path.read_text())
 
 
 # --- deaths of workers
@@ -125,7 +131,7 @@ def test_killed_with_calls_behind(single, tmp_path):
 
 def test_killed_while_sending_a_large_result(pool):
     """A worker that is killed while its result is on the way gives the result or the error."""
-    ours = numpy.arange(3_000_000)
+    ours = np.arange(3_000_000)
     for _ in range(10):
         future = pool.submit(calls.echo, ours)
         while not pool.worker_pids:
@@ -145,9 +151,7 @@ def test_killed_while_being_started(tmp_path):
 
     with ProcessPool(1, initializer=functools.partial(calls.touch_and_wait, begun, gate)) as pool:
         future = pool.submit(calls.add, 4)
-        while not begun.exists() or not begun.read_text():
-            time.sleep(0.001)
-        os.kill(int(begun.read_text()), signal.SIGKILL)
+        os.kill(pid_in(begun), signal.SIGKILL)
         gate.touch()
 
         assert 4 == future.result()
@@ -193,7 +197,7 @@ def test_retries_do_not_repeat_an_exception(pool, tmp_path):
 
 def test_retry_with_large_arguments(pool, tmp_path):
     """A retried call has its large arguments again."""
-    array = numpy.arange(500_000)
+    array = np.arange(500_000)
 
     def total(path, array):
         calls.die_once(path)
@@ -213,17 +217,11 @@ def test_memory_limit():
 
 def test_template_killed(pool):
     """When the process that starts workers is killed, a new one takes its place."""
-    pool.submit(calls.pid).result()
+    worker = pool.submit(calls.pid).result()
     os.kill(_launch._shared._process.pid, signal.SIGKILL)
-
-    def answer():
-        try:
-            return pool.submit(calls.add, 1).result()
-        except errors.WorkerCrashError:
-            return None
-
-    while answer() != 1:
+    while alive(worker):  # it follows its template
         pass
+
     assert {1} == {pool.submit(calls.add, 1).result() for _ in range(10)}
 
 
@@ -377,6 +375,7 @@ def test_exceptions_that_do_not_travel(pool):
 
 def test_function_that_the_worker_lacks(pool, monkeypatch):
     """A function that is not in its module in the worker fails its call."""
+
     def vanishing():
         return "never"
 
@@ -483,12 +482,12 @@ def test_cancel_when_the_result_is_on_its_way(pool):
 
 def test_cancel_from_asyncio(tmp_path):
     """Cancelling an asyncio task that waits for a call stops the call."""
+
     async def main(pool):
         begun = tmp_path / "begun"
         loop = asyncio.get_running_loop()
         waiting = loop.run_in_executor(pool, calls.touch_and_wait, begun, "/nonexistent")
-        while not begun.exists() or not begun.read_text():
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(pid_in, begun)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -502,13 +501,13 @@ def test_cancel_from_asyncio(tmp_path):
 
 def test_stop_from_trio(pool, tmp_path):
     """A trio task that is cancelled can stop its call."""
+
     async def main():
         begun = tmp_path / "begun"
         future = pool.submit(calls.touch_and_wait, begun, "/nonexistent")
         with trio.CancelScope() as scope:
             try:
-                while not begun.exists():
-                    await trio.sleep(0.001)
+                await trio.to_thread.run_sync(pid_in, begun)
                 scope.cancel()
                 await trio.sleep_forever()
             finally:
@@ -646,7 +645,8 @@ def state():
     gc.collect()
     return (
         sorted(os.readlink(f"/proc/self/fd/{fd}").split(":")[0] for fd in open_files()),
-        threading.active_count(),
+        # trio's threads, which other tests used, end when they please
+        [thread.name for thread in threading.enumerate() if "reader" in thread.name],
         descendants(os.getpid()),
         sorted(os.listdir("/dev/shm")),
     )
@@ -665,7 +665,7 @@ def open_files():
 
 def test_fifty_pools_leave_nothing():
     """Pools that are opened and closed leave no descriptor, thread, process or memory."""
-    array = numpy.zeros(100_000)
+    array = np.zeros(100_000)
     before = state()
     for number in range(50):
         with ProcessPool(2) as pool:
@@ -698,19 +698,22 @@ def test_idle_pool_uses_no_cpu(pool):
     assert before == switches()
 
 
+def kill_workers(pool, stop, seconds):
+    """Kill a worker every so many *seconds*, until *stop*."""
+    while not stop.wait(seconds):
+        if pids := pool.worker_pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(random.choice(pids), signal.SIGKILL)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("retries", [0, 3])
 def test_stress(retries, tmp_path):
     """20,000 calls while a worker is killed again and again: all end, none is wrong."""
     stop = threading.Event()
 
-    def kill(pool):
-        while not stop.wait(0.05):
-            if pids := pool.worker_pids:
-                os.kill(random.choice(pids), signal.SIGKILL)
-
     with ProcessPool(2) as pool:
-        killer = threading.Thread(target=kill, args=(pool,))
+        killer = threading.Thread(target=kill_workers, args=(pool, stop, 0.05))
         killer.start()
         try:
             futures = [
@@ -736,13 +739,8 @@ def test_crash_runs_nothing_twice(tmp_path):
     path = tmp_path / "notes"
     stop = threading.Event()
 
-    def kill(pool):
-        while not stop.wait(0.02):
-            if pids := pool.worker_pids:
-                os.kill(random.choice(pids), signal.SIGKILL)
-
     with ProcessPool(2) as pool:
-        killer = threading.Thread(target=kill, args=(pool,))
+        killer = threading.Thread(target=kill_workers, args=(pool, stop, 0.02))
         killer.start()
         try:
             futures = [pool.submit(calls.note, path, number) for number in range(3000)]
@@ -753,3 +751,70 @@ def test_crash_runs_nothing_twice(tmp_path):
     seen = path.read_text().split()
     assert len(seen) == len(set(seen))
     assert {str(number) for number in fine} <= set(seen)
+
+
+# --- what must not happen, and is an error of its own
+
+
+def test_interpreter_that_cannot_start(monkeypatch):
+    """When no worker process can be started at all, every call says so."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with ProcessPool(2) as pool:
+        for future in [pool.submit(calls.add, 1) for _ in range(3)]:
+            with pytest.raises(errors.ExecutorOpenError, match="worker"):
+                future.result()
+        monkeypatch.undo()
+        assert 1 == pool.submit(calls.add, 1).result()
+
+
+def test_no_descriptors_left(monkeypatch):
+    """When no pipe can be made, a call says so."""
+
+    def no_pair():
+        raise OSError(24, "Too many open files")
+
+    with ProcessPool(2) as pool:
+        assert 1 == pool.submit(calls.add, 1).result()
+        os.kill(pool.worker_pids[0], signal.SIGKILL)
+        while pool.worker_pids:
+            pass
+        monkeypatch.setattr("socket.socketpair", no_pair)
+        with pytest.raises(errors.ExecutorOpenError, match="Too many open files"):
+            pool.submit(calls.add, 1).result()
+        monkeypatch.undo()
+        assert 1 == pool.submit(calls.add, 1).result()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_defect_of_the_reading_thread(pool, monkeypatch):
+    """Should the thread that reads ever fail, the calls fail with it and nobody hangs."""
+    future, pid = pool.submit(calls.sleep, 60), pool.submit(calls.pid).result()
+    monkeypatch.setattr(type(pool._core.schedule), "answered", None)
+    other = pool.submit(calls.add, 1)
+
+    for lost in (future, other):
+        with pytest.raises(errors.ExecutorOpenError, match="reader"):
+            lost.result()
+    with pytest.raises(errors.ExecutorClosedError):
+        pool.submit(calls.add, 1)
+    while alive(pid):
+        pass
+
+
+def test_observer_of_answers_that_raises(pool, caplog):
+    """An on_answer that raises is logged, and harms neither the call nor the pool."""
+    future = pool.submit_call(Call(calls.add, (1,)), on_answer=lambda _: 1 / 0)
+
+    assert 1 == future.result()
+    assert "on_answer of add raised" in caplog.text
+    assert 1 == pool.submit(calls.add, 1).result()
+
+
+def test_memory_of_a_pool_that_ran_nothing():
+    """What was scattered to a pool that ran nothing is given back when it closes."""
+    before = len(open_files())
+    pool = ProcessPool(1)
+    pool.scatter(np.zeros(100_000))
+    pool.close()
+
+    assert before == len(open_files())

@@ -107,6 +107,13 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
+def is_importable(function: Callable[..., Any]) -> bool:
+    """Tell whether another process can import *function*, or the class of a callable object."""
+    function = _innermost(function)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return named.__module__ != "__main__" and "<" not in named.__qualname__
+
+
 def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, functools.partial):
         function = function.func

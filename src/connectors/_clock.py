@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import attrs
 
-
 _logger = logging.getLogger("connectors")
 
 

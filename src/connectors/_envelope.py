@@ -20,7 +20,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -154,10 +154,13 @@ def dump(value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
     """
     buffers: list[pickle.PickleBuffer] = []
 
-    def is_small(buffer: pickle.PickleBuffer) -> bool:
-        return buffer.raw().nbytes < LARGE_BUFFER or bool(buffers.append(buffer))
+    def stays_in_band(buffer: pickle.PickleBuffer) -> bool:
+        small = buffer.raw().nbytes < LARGE_BUFFER
+        if not small:
+            buffers.append(buffer)
+        return small
 
-    keep = None if buffer_callback is None else is_small
+    keep = None if buffer_callback is None else stays_in_band
     try:
         data = pickle.dumps(value, protocol=5, buffer_callback=keep)
     except Exception:

@@ -240,3 +240,8 @@ class MethodNotFoundError(ConnectorsError, LookupError):
 
 class ConnectorsWarning(UserWarning):
     """The base of every warning that this library gives."""
+
+
+for _found in list(globals().values()):
+    if isinstance(_found, type) and issubclass(_found, (ConnectorsError, ConnectorsWarning)):
+        _found.__module__ = "connectors"  # the one address that users see, in tracebacks too

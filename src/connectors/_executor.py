@@ -20,7 +20,7 @@ import os
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -29,7 +29,7 @@ import attrs
 
 from . import _map, _worlds, events
 from ._away import Away, cannot_travel, declared_context, settings_restorer
-from ._calls import Call, Decision, is_async
+from ._calls import Call, Decision, is_async, is_importable
 from ._capabilities import Capabilities, Pool, Pools, with_sequential
 from ._envelope import inside_worker, open_envelope, seal
 from ._errors import (
@@ -236,30 +236,28 @@ class Executor(concurrent.futures.Executor):
         """
         _at_least_one("chunksize", chunksize)
         _at_least_one("buffersize", buffersize)
-        items = zip(*iterables, strict=False)
         template = self._call(fn, (), {})
-        template = attrs.evolve(template, name=template.label)
         level = self.level_for(template.wish)
+        if level is SEQUENTIAL and chunksize is None and not unordered and timeout is None:
+            return self._map_inline(template, iterables)
         limited = template.timeout is not None or template.retries > 0
         alone = is_async(fn) or (chunksize is None and (limited or self._overrides))
-        if level is SEQUENTIAL and chunksize is None and not unordered and timeout is None:
-            return self._map_inline(template, items)
-        engine = _map.Mapping(
+        mapping = _map.Mapping(
             self.submit_call,
             template,
-            items,
-            _map.Sizer(1 if alone else chunksize, _length(iterables), 4 * _cpus()),
+            iterables,
+            _map.Sizer(1 if alone else chunksize, _map.length_of(iterables), 4 * _cpus()),
             buffersize=buffersize or max(16, 4 * _cpus()),
             timeout=timeout,
             note=lambda error: annotate(error, template.label, self.name, level),
             alone=alone,
         )
-        return engine.unordered() if unordered else engine.ordered()
+        return mapping.results(unordered=unordered)
 
-    def _map_inline(self, template: Call, items: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+    def _map_inline(self, template: Call, iterables: Sequence[Iterable[Any]]) -> Iterator[Any]:
         fn, label = template.function, template.name
         limit, retries = template.timeout, template.retries
-        for args in items:
+        for args in zip(*iterables, strict=False):
             call = Call(fn, args, {}, None, template.wish, label, limit, retries)
             yield self.submit_call(call).result()
 
@@ -455,7 +453,7 @@ class Executor(concurrent.futures.Executor):
 
     def _levels_known(self) -> bool:
         # An override of run_method that declares nothing is left to decide by itself.
-        return not self._overrides or self.capabilities is not Executor.capabilities
+        return not self._overrides or self.capabilities != Executor.capabilities
 
     def _place(self, call: Call) -> tuple[Parallelization, str | None]:
         """Return the level for *call*, and the reason if it is nearer than wished."""
@@ -481,6 +479,8 @@ class Executor(concurrent.futures.Executor):
                 return "it changes its instance, and in another process the change would be lost"
             if inside_worker():
                 return "this already is a worker process"
+            if self.capabilities.importable and not is_importable(call.function):
+                return f"'{self.name}' runs only functions that its workers can import"
         elif self in _within.get():
             return "it is called from a worker thread of the same executor"
         return None
@@ -802,11 +802,6 @@ def name_of(cls: type) -> str:
 def _at_least_one(name: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise ValueError(f"{name}={value}: it has to be at least 1")
-
-
-def _length(iterables: Iterable[Any]) -> int | None:
-    lengths = [len(items) for items in iterables if hasattr(items, "__len__")]
-    return min(lengths) if lengths else None
 
 
 def _cpus() -> int:

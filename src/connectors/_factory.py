@@ -120,6 +120,23 @@ def executor(
     return _choose(setting.value, _Request(options, origin=setting.origin))
 
 
+def chosen(
+    wanted: str | Sequence[str], options: Mapping[str, Any] | None = None, origin: str = ""
+) -> Executor:
+    """Return a new executor of a name, or the first of several that opens.
+
+    Args:
+        wanted: The name or the names; never counts.
+        options: Its options.
+        origin: Where the name stands, if it was not given in code. Settings name what is
+            installed and never import an address.
+
+    Raises:
+        ConnectorsError: As `executor` does.
+    """
+    return _choose(wanted, _Request(options or {}, origin=origin))
+
+
 def _given(**counts: _Count) -> dict[str, int | None]:
     return {name: count for name, count in counts.items() if not isinstance(count, _NotGiven)}
 

@@ -24,12 +24,22 @@ from . import settings
 from ._calls import Call
 from ._errors import ConnectorsError, MethodNotFoundError
 from ._executor import Executor
-from ._factory import executor as make_executor
+from ._factory import chosen
 from ._flags import Parallelization
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Choice = str | Sequence[str] | Executor
+
+
+@attrs.frozen
+class Configured:
+    """Names of executors that settings chose; unlike those in code they are never addresses."""
+
+    names: str | list[str]
+    origin: str
+
+
 _CHOICES = 64  # how many ways of choosing an executor a host remembers
 
 
@@ -37,7 +47,7 @@ _CHOICES = 64  # how many ways of choosing an executor a host remembers
 class _Plan:
     """Where and how the calls of a method run."""
 
-    executor: Choice | None = None
+    executor: Choice | Configured | None = None
     wish: Parallelization | None = None
     timeout: float | None = None
     retries: int | None = None
@@ -241,26 +251,29 @@ class Host:
         self._methods[method.name] = method
         return method
 
-    def _shared(self, choice: Choice | None) -> Executor:
+    def _shared(self, choice: Choice | Configured | None) -> Executor:
         if isinstance(choice, Executor):
             return choice
         if choice is None:
-            choice = _configured()
-        names = (choice,) if isinstance(choice, str) else tuple(choice)
+            setting = settings.executor_setting()
+            choice = Configured(setting.value, setting.origin)
+        names, origin = (
+            (choice.names, choice.origin) if isinstance(choice, Configured) else (choice, "")
+        )
         layers = settings.code_layers()
-        key = (names, *map(id, layers))
+        key = (names if isinstance(names, str) else tuple(names), origin, *map(id, layers))
         with self._lock:
             _, found = self._choices.get(key, (layers, None))
             if found is None or found.closed:
-                found = self._opened(choice if isinstance(choice, str) else list(names))
+                found = self._opened(names, origin)
                 if len(self._choices) >= _CHOICES:
                     self._choices.clear()
                 self._choices[key] = (layers, found)  # the layers are kept, or ids would recur
             return found
 
-    def _opened(self, choice: str | list[str]) -> Executor:
+    def _opened(self, names: str | Sequence[str], origin: str) -> Executor:
         """Return the one executor of this host that has the name and the options chosen."""
-        made = make_executor(choice)
+        made = chosen(names, origin=origin)
         key = (made.name, repr({name: item.value for name, item in made.settings.items()}))
         known = self._executors.get(key)
         if known is None or known.closed:
@@ -361,7 +374,9 @@ class ConnectorMethod(Generic[P, R]):
         route = self._route
         if route is None or route[0] != layers:
             found = settings.route(self.name)
-            plan = _Plan(found.executor, found.wish, found.timeout, found.retries, found.label)
+            names = found.executor
+            executor = None if names is None else Configured(names, found.origin)
+            plan = _Plan(executor, found.wish, found.timeout, found.retries, found.label)
             route = self._route = (layers, plan.over(self._plan))
         return route[1]
 
@@ -490,11 +505,6 @@ class _Body:
         if _importable(self):
             return _body_at, (self.__module__, self.__qualname__)
         return _Body, (self._function,)
-
-
-def _configured() -> str | list[str]:
-    choice: str | list[str] = settings.executor_setting().value
-    return choice
 
 
 _hosts: weakref.WeakValueDictionary[str, Host] = weakref.WeakValueDictionary()

@@ -96,7 +96,8 @@ def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
             table = _parts(header[1])
-            numbers.setdefault(table, number)
+            for depth in range(1, len(table) + 1):
+                numbers.setdefault(table[:depth], number)
         elif key := _KEY.match(line):
             numbers.setdefault((*table, *_parts(key[1])), number)
     return numbers

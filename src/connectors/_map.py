@@ -1,4 +1,4 @@
-"""The engine of `Executor.map`: items in chunks, a bounded number of chunks under way.
+"""The engine of every `map`: columns of items cut into chunks, a bounded number under way.
 
 How many items a chunk has is found out: the first have one item, and the next ones as many as
 run for some milliseconds, judging by how long the items took so far.
@@ -10,7 +10,7 @@ import collections
 import itertools
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,29 +20,22 @@ from ._calls import Call
 from ._envelope import pack_error, unpack_error
 from ._errors import CallTimeoutError
 
-_CHUNK_SECONDS = 0.005  # long beside what a call costs, short beside what a person notices
-_GROWTH = 8  # how much larger than its predecessor a chunk may be
-_LARGEST = 16_384
+_SECONDS = 0.02  # beside a chunk of this length the cost of sending it vanishes
+_LEAST_SECONDS = 0.001  # shorter ones are not made, not even to share the last items fairly
+_GROWTH = 64  # how much larger than its predecessor a chunk may be
+_LARGEST = 1 << 16
 
-Begin = Callable[[Call], Future[Any]]
-
-
-@attrs.define
-class Chunk:
-    """What came of a chunk: the results up to the first failure, and that failure."""
-
-    results: list[Any]
-    failure: Failure | None
-    seconds: float
+#: The results up to a failure, that failure, and how long they took in seconds.
+Outcome = tuple[list[Any], "Failure | None", float]
 
 
-@attrs.frozen
 class Failure:
     """An exception that travels as the envelope lets exceptions travel."""
 
-    error: BaseException
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
 
-    def __reduce__(self) -> tuple[Callable[..., Failure], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[[Any], Failure], tuple[Any]]:
         return _failure, (pack_error(self.error),)
 
 
@@ -50,16 +43,16 @@ def _failure(packed: Any) -> Failure:
     return Failure(unpack_error(packed))
 
 
-def run_chunk(function: Callable[..., Any], items: list[tuple[Any, ...]]) -> Chunk:
-    """Call *function* for each of *items*, which are tuples of arguments, up to a failure."""
+def run_chunk(function: Callable[..., Any], columns: Sequence[Sequence[Any]]) -> Outcome:
+    """Call *function* for each row of *columns*, up to a failure."""
     begin = time.perf_counter()
     results: list[Any] = []
     failure = None
     try:
-        results.extend(itertools.starmap(function, items))
+        results.extend(map(function, *columns))
     except Exception as error:
         failure = Failure(error)
-    return Chunk(results, failure, time.perf_counter() - begin)
+    return results, failure, time.perf_counter() - begin
 
 
 @attrs.define
@@ -67,41 +60,61 @@ class Sizer:
     """Says how many items the next chunk has.
 
     Attributes:
-        size: The number that was asked for, or `None` to find it out.
-        total: How many items there are, or `None` if that is not known.
+        fixed: The number that was asked for, or `None` to find it out.
+        left: How many items there are still, or `None` if that is not known.
         share: Into how many chunks the rest is cut at least, so that all workers have some.
     """
 
-    size: int | None
-    total: int | None
+    fixed: int | None
+    left: int | None
     share: int
-    _next: int = attrs.field(default=1, init=False)
-    _sent: int = attrs.field(default=0, init=False)
+    _size: int = attrs.field(default=1, init=False)
+    _least: int = attrs.field(default=1, init=False)
 
     def next(self) -> int:
         """Return the number of items of the next chunk."""
-        if self.size is not None:
-            return self.size
-        size = self._next
-        if self.total is not None:
-            size = min(size, max(1, (self.total - self._sent) // self.share))
-        self._sent += size
+        if self.fixed is not None:
+            return self.fixed
+        size = self._size
+        if self.left is not None:
+            size = min(size, max(self._least, self.left // self.share))
+            self.left -= size
         return size
 
     def learn(self, items: int, seconds: float) -> None:
         """Take note that a chunk of *items* took *seconds*."""
         if items:
-            wanted = int(_CHUNK_SECONDS * items / max(seconds, 1e-9))
-            self._next = max(1, min(wanted, items * _GROWTH, _LARGEST))
+            rate = items / max(seconds, 1e-9)
+            self._size = max(1, min(int(_SECONDS * rate), items * _GROWTH, _LARGEST))
+            self._least = max(1, min(int(_LEAST_SECONDS * rate), self._size))
+
+
+class Results(Iterator[Any]):
+    """An iterator over the results of a map; closing or forgetting it cancels what is left."""
+
+    def __init__(self, lists: Generator[list[Any]]) -> None:
+        self._lists = lists
+        # What `__iter__` returns: a loop over it takes a result without running any code of ours.
+        self._items = itertools.chain.from_iterable(lists)
+
+    def __iter__(self) -> Iterator[Any]:  # noqa: PYI034 - see there
+        return self._items
+
+    def __next__(self) -> Any:
+        return next(self._items)
+
+    def close(self) -> None:
+        """Take no more results: cancel the calls that have not begun."""
+        self._lists.close()
 
 
 class Mapping:
-    """One `map`: an iterator over the results.
+    """One `map`.
 
     Args:
         begin: Starts a call.
         template: The call of which the chunks are variations; its function is applied to items.
-        items: Tuples of arguments.
+        iterables: Where its arguments come from; the shortest ends the map.
         sizer: The sizes of chunks.
         buffersize: How many chunks are under way at most.
         timeout: How long to wait for all results, in seconds, or `None`.
@@ -111,9 +124,9 @@ class Mapping:
 
     def __init__(
         self,
-        begin: Begin,
+        begin: Callable[[Call], Future[Any]],
         template: Call,
-        items: Iterator[tuple[Any, ...]],
+        iterables: Sequence[Iterable[Any]],
         sizer: Sizer,
         *,
         buffersize: int,
@@ -122,8 +135,8 @@ class Mapping:
         alone: bool = False,
     ) -> None:
         self._begin = begin
-        self._template = template
-        self._items = items
+        self._template = attrs.evolve(template, name=template.label)
+        self._iterators = [iter(items) for items in iterables]
         self._sizer = sizer
         self._buffersize = buffersize
         self._timeout = timeout
@@ -131,82 +144,73 @@ class Mapping:
         self._note = note
         self._alone = alone
         self._under_way: collections.deque[Future[Any]] = collections.deque()
+        self._done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
-    def ordered(self) -> Iterator[Any]:
-        """Start, and return an iterator over the results in the order of the items."""
-        self._fill(lambda _: None)
-        return self._in_order()
+    def results(self, *, unordered: bool = False) -> Results:
+        """Start, and return an iterator over the results.
 
-    def unordered(self) -> Iterator[Any]:
-        """Start, and return an iterator over the results as they come."""
-        done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-        self._fill(lambda future: future.add_done_callback(done.put))
-        return self._as_they_come(done)
+        Args:
+            unordered: Give them as they come.
+        """
+        self._fill(unordered)
+        return Results(self._lists(unordered))
 
-    def _in_order(self) -> Iterator[Any]:
+    def _lists(self, unordered: bool) -> Generator[list[Any]]:
         try:
             while self._under_way:
-                chunk = self._result(self._under_way[0])
-                self._under_way.popleft()
-                self._fill(lambda _: None)
-                yield from self._unpack(chunk)
-        finally:
-            self._abandon()
-
-    def _as_they_come(self, done: queue.SimpleQueue[Future[Any]]) -> Iterator[Any]:
-        try:
-            while self._under_way:
-                try:
-                    future = done.get(timeout=self._left())
-                except queue.Empty:
-                    raise self._overdue() from None
+                future = self._next_done() if unordered else self._under_way[0]
+                results, failure, seconds = self._outcome(future)
                 self._under_way.remove(future)
-                chunk = self._result(future)
-                self._fill(lambda future: future.add_done_callback(done.put))
-                yield from self._unpack(chunk)
+                self._sizer.learn(len(results), seconds)
+                self._fill(unordered)
+                yield results
+                if failure is not None:
+                    self._note(failure.error)
+                    raise failure.error
         finally:
-            self._abandon()
+            for future in self._under_way:
+                future.cancel()
+            future = failure = None  # type: ignore[assignment]  # tracebacks lead to this frame
 
-    def _fill(self, started: Callable[[Future[Any]], object]) -> None:
-        while len(self._under_way) < self._buffersize:
-            chunk = list(itertools.islice(self._items, self._sizer.next()))
-            if not chunk:
-                return
+    def _fill(self, unordered: bool) -> None:
+        while len(self._under_way) < self._buffersize and (columns := self._cut()):
             if self._alone:
-                call = attrs.evolve(self._template, args=chunk[0])
+                call = attrs.evolve(self._template, args=tuple(column[0] for column in columns))
             else:
-                args = (self._template.function, chunk)
-                call = attrs.evolve(self._template, function=run_chunk, args=args, size=len(chunk))
+                args = (self._template.function, columns)
+                size = len(columns[0])
+                call = attrs.evolve(self._template, function=run_chunk, args=args, size=size)
             future = self._begin(call)
             self._under_way.append(future)
-            started(future)
+            if unordered:
+                future.add_done_callback(self._done.put)
 
-    def _result(self, future: Future[Any]) -> Chunk:
+    def _cut(self) -> list[list[Any]]:
+        """Return the arguments of the next chunk, or nothing at the end of the shortest."""
+        size = self._sizer.next()
+        columns: list[list[Any]] = []
+        for iterator in self._iterators:
+            columns.append(list(itertools.islice(iterator, size)))
+            size = len(columns[-1])
+            if not size:
+                return []
+        return [column[:size] for column in columns]
+
+    def _next_done(self) -> Future[Any]:
+        try:
+            return self._done.get(timeout=self._left())
+        except queue.Empty:
+            raise self._overdue() from None
+
+    def _outcome(self, future: Future[Any]) -> Outcome:
         try:
             result = future.result(self._left())
         except TimeoutError:
             if future.done():
                 raise
             raise self._overdue() from None
-        if self._alone:
-            return Chunk([result], None, 0.0)
-        chunk: Chunk = result
-        self._sizer.learn(len(chunk.results), chunk.seconds)
-        return chunk
-
-    def _unpack(self, chunk: Chunk) -> Iterator[Any]:
-        # A result is forgotten here as soon as it is given away, as in the standard library.
-        results = chunk.results
-        results.reverse()
-        while results:
-            yield results.pop()
-        if chunk.failure is not None:
-            error = chunk.failure.error
-            self._note(error)
-            try:
-                raise error
-            finally:
-                del error, chunk
+        outcome: Outcome = ([result], None, 0.0) if self._alone else result
+        return outcome
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
@@ -214,6 +218,8 @@ class Mapping:
     def _overdue(self) -> CallTimeoutError:
         return CallTimeoutError(f"map of {self._template.label}", self._timeout or 0.0)
 
-    def _abandon(self) -> None:
-        for future in self._under_way:
-            future.cancel()
+
+def length_of(iterables: Sequence[Any]) -> int | None:
+    """Return how many items a map over *iterables* has, if all of them tell, or `None`."""
+    lengths = [len(items) for items in iterables if hasattr(items, "__len__")]
+    return min(lengths) if lengths and len(lengths) == len(iterables) else None

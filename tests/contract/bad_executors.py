@@ -11,10 +11,12 @@ import contextvars
 import functools
 import inspect
 import multiprocessing
+import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from connectors import Capabilities, Executor, Parallelization
+from connectors import Capabilities, Executor, Parallelization, option
+from connectors.testing import _jobs
 
 SEQUENTIAL, THREAD, PROCESS = Parallelization
 
@@ -434,3 +436,38 @@ class SwapsResults(Executor):
 
     def pools(self):
         return {THREAD: SwappingPool}
+
+
+# Not for the gallery: they show what happens to the process of a check.
+
+
+class NotMade(Executor):
+    """Cannot be made."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        raise ZeroDivisionError
+
+
+class Reporting(Executor):
+    """Tells a gate that it was made, and hangs when it is to run a coroutine."""
+
+    port: int = option(default=0, help="where the gate is")
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        _jobs.stay_connected(("127.0.0.1", self.port))
+
+    def run_coroutine(self, coro):
+        coro.close()
+        threading.Event().wait()
+
+
+class EndsTheProcess(Executor):
+    """Ends the process when it is to run something."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        os._exit(9)
+
+    def options(self, **limits):
+        return self

@@ -12,13 +12,19 @@ LEVELS = tuple(level.name.lower() for level in Parallelization)
 
 
 def add_command(
-    subparsers: Any, name: str, run: Callable[[argparse.Namespace], int], about: str, **more: Any
+    subparsers: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+    *,
+    json: str = "print JSON",
+    **more: Any,
 ) -> argparse.ArgumentParser:
     """Add the command *name*, which is done by *run*, and return its parser."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name, help=about, description=f"{about[0].upper()}{about[1:]}.", **more
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help=json)
     parser.set_defaults(run=run)
     return parser
 

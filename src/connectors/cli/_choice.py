@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from connectors import ConnectorsError, Executor, OptionError, _factory, _registry, settings
+from connectors import (
+    ConnectorsError,
+    Executor,
+    OptionError,
+    _factory,
+    _registry,
+    executor,
+    settings,
+)
 from connectors._option import unknown_option
 from connectors._registry import Selection
 from connectors.settings import Option
@@ -36,7 +44,8 @@ def make_executor(
         ConnectorsError: There is none of this name, or it has no such option.
     """
     if isinstance(wanted, Executor):
-        return _factory._as_it_is(wanted, _factory._NOT_GIVEN, dict(map(_pair, texts)))
+        given: dict[str, Any] = dict(map(_pair, texts))
+        return executor(wanted, **given)
     _registry.registry.activate()
     names: str | Sequence[str]
     if wanted is None:
@@ -46,7 +55,7 @@ def make_executor(
         names = wanted
     options = option_values(names, texts, origin)
     # Not executor(**options): counts without a name would choose another one.
-    return _factory._choose(names, _factory._Request(options, origin=origin))
+    return _factory.chosen(names, options, origin)
 
 
 def option_values(
@@ -68,11 +77,11 @@ def option_values(
 
 
 def _parsed(declared: list[tuple[str, dict[str, Option]]], name: str, text: str, place: str) -> Any:
-    for executor, options in declared:
+    for known, options in declared:
         if name in options:
-            return options[name].parse(text, place, executor=executor)
-    executor, options = declared[0]
-    raise OptionError(unknown_option(executor, name, options, place))
+            return options[name].parse(text, place, executor=known)
+    known, options = declared[0]
+    raise OptionError(unknown_option(known, name, options, place))
 
 
 def _pair(text: str) -> tuple[str, str]:

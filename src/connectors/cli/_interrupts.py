@@ -87,22 +87,21 @@ class Interrupts:
             raise Interrupted(self._late)
 
 
-def prepare(executor: Executor) -> None:
-    """Make `deaf` last for the processes that the standard library starts for *executor*."""
+def prepare(executor: Executor) -> bool:
+    """Tell whether *executor* may start processes that are to be `deaf`, and make that last."""
     capabilities = type(executor).capabilities
-    if _HAS_MASKS and Parallelization.PROCESS in capabilities.levels and not capabilities.remote:
-        from multiprocessing import resource_tracker
+    if not _HAS_MASKS or capabilities.remote or Parallelization.PROCESS not in capabilities.levels:
+        return False
+    from multiprocessing import resource_tracker
 
-        # Whoever starts it unblocks the signal, so it is started before that matters.
-        resource_tracker.ensure_running()
+    # The pools of the standard library start it, and it unblocks the signal when it starts.
+    resource_tracker.ensure_running()
+    return True
 
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    """Let processes and threads that are started in the block not hear Ctrl-C."""
-    if not _HAS_MASKS:
-        yield
-        return
+    """Let processes that are started in the block not hear Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

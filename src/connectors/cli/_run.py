@@ -31,7 +31,14 @@ written as they come. Ctrl-C leaves at once; what is done by then is written."""
 
 def add_to(subparsers: Any) -> None:
     """Add the command to the program."""
-    parser = add_command(subparsers, "run", run, "call a function for each item", epilog=_ABOUT)
+    parser = add_command(
+        subparsers,
+        "run",
+        run,
+        "call a function for each item",
+        json="print a JSON object per item: its number, the item, and its result or error",
+        epilog=_ABOUT,
+    )
     parser.add_argument(
         "target", metavar="TARGET", help=f"{FORMS}: a connector method or any other"
     )
@@ -44,13 +51,11 @@ def add_to(subparsers: Any) -> None:
     add_wish(parser)
     parser.add_argument("--timeout", metavar="SECONDS", help="limit of each call")
     parser.add_argument("--retries", metavar="COUNT", help="how often a failed call is run again")
-    parser.add_argument(
-        "--ordered",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="results in the order of the items (default), or as they come",
-    )
-    parser.add_argument("--unordered", dest="ordered", action="store_false", help=argparse.SUPPRESS)
+    order = parser.add_mutually_exclusive_group()
+    about = "results in the order of the items (default)"
+    order.add_argument("--ordered", action="store_true", default=True, help=about)
+    about = "results as they come"
+    order.add_argument("--unordered", dest="ordered", action="store_false", help=about)
     about = "after a failure begin no more items (default), or go on"
     parser.add_argument("--on-error", choices=("stop", "skip"), default="stop", help=about)
     about = "how many items are under way at most; by default a few for each worker"
@@ -66,7 +71,6 @@ def run(args: argparse.Namespace) -> int:
     items = items_of(args.items, args.input, as_json=args.json_lines)
     with Interrupts(active=args.program) as interrupts:
         executor = _executor(args, target)
-        prepare(executor)
         view = _view(executor, target, wish_of(args), limits)
         report = Report(
             as_json=args.json,
@@ -76,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
             bar=not args.no_progress,
         )
         stream = Stream(
-            _starter(view, target),
+            _starter(executor, view, target),
             report,
             interrupts,
             limit=args.in_flight or _room(executor),
@@ -157,8 +161,8 @@ def _view(
     return view
 
 
-def _starter(view: Executor, target: Target) -> Callable[[Any], Future[Any]]:
-    if is_async(target.function):
+def _starter(executor: Executor, view: Executor, target: Target) -> Callable[[Any], Future[Any]]:
+    if is_async(target.function) or not prepare(executor):
         return functools.partial(view.submit, target.function)
 
     def start(value: Any) -> Future[Any]:

@@ -13,6 +13,7 @@ endless input needs no more memory than a short one, and a slow input holds up n
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -44,6 +45,9 @@ class Report(Protocol):
 
     def flush(self) -> None:
         """Let everybody see what was told."""
+
+
+_GLANCE = 0.1  # seconds; Ctrl-C is hardly ever as late as that
 
 
 @attrs.frozen(eq=False)
@@ -102,7 +106,9 @@ class Stream:
         # A daemon, because it may be waiting for a line that never comes.
         threading.Thread(target=self._read, args=(items,), daemon=True).start()
         while self._reading or self._flights:
-            self._take(self._inbox.get())
+            # Not for ever: a signal that another thread caught would be heard by nobody.
+            with contextlib.suppress(queue.Empty):
+                self._take(self._inbox.get(timeout=_GLANCE))
 
     def rescue(self) -> None:
         """Tell the results that are there already; begin nothing and wait for nothing."""

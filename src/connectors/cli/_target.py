@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import attrs
 
-from connectors import ConnectorMethod, Executor, Parallelization, settings
+from connectors import ConnectorMethod, Executor, Parallelization
 from connectors._calls import label_of
 from connectors._errors import did_you_mean
-from connectors._host import BoundMethod
+from connectors._host import BoundMethod, Configured
 
 from ._usage import UsageError
 
@@ -203,13 +203,14 @@ def _described(found: Any, module: ModuleType | None) -> Target:
         method, body = found, found._body
     else:
         return Target(function=found, label=label_of(found), module=module)
-    plan, route = method.host.plan_of(method), settings.route(method.name)
+    plan = method.host.plan_of(method)
+    chosen = plan.executor
     return Target(
         function=body,
         label=plan.label or method.name,
         module=module,
-        executor=plan.executor,
-        origin=route.origin if plan.executor == route.executor else "",
+        executor=chosen.names if isinstance(chosen, Configured) else chosen,
+        origin=chosen.origin if isinstance(chosen, Configured) else "",
         wish=plan.wish or method.parallelization,
         timeout=plan.timeout,
         retries=plan.retries,

@@ -41,7 +41,7 @@ class ProcessOptions(Executor):
     )
     start_method: str | None = option(
         default=None,
-        choices=(None, "forkserver", "spawn"),
+        choices=("forkserver", "spawn"),
         help="how workers are started; none: forkserver where there is one, else spawn",
     )
     max_calls_per_worker: int | None = option(

@@ -48,9 +48,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'connectors.testing' has no attribute '{name}'")
     import importlib
 
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if isinstance(found, type) or callable(found):
-        found.__module__ = __name__
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    found = getattr(module, name)
+    if getattr(found, "__module__", None) == module.__name__:
+        found.__module__ = __name__  # the one address that users see
     globals()[name] = found
     return found
 

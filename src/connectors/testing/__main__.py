@@ -12,6 +12,7 @@ how it goes where there is no fork to rely on.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pickle
@@ -26,8 +27,11 @@ _NEEDED = (
     "asyncio",
     "cloudpickle",
     "concurrent.futures.process",
+    "connectors._factory",
     "connectors.executors.threading_multiprocessing",
     "connectors.executors.trio",
+    "importlib.metadata",
+    "platformdirs",
     "tblib.pickling_support",
     "trio",
 )
@@ -42,6 +46,7 @@ def main() -> None:
     for module in _NEEDED:
         importlib.import_module(module)
     _adopt_orphans()
+    gc.freeze()  # what is here lives as long as this program: no check need look at it
     while order := _next_order():
         pid = os.fork()
         if pid == 0:

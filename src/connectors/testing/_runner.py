@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -78,12 +79,14 @@ def _run_at_once(
         result: CheckResult = own.runner.run(check)
         return result
 
+    pool = ThreadPoolExecutor(jobs)
     try:
-        with ThreadPoolExecutor(jobs) as pool:
-            return [_reported(result, report) for result in pool.map(run, checks)]
+        return [_reported(result, report) for result in pool.map(run, checks)]
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)
         for runner in runners:
-            runner.close()
+            runner.close()  # after Ctrl-C it ends the checks that run
+        pool.shutdown()
 
 
 def _reported(result: CheckResult, report: Callable[[CheckResult], object] | None) -> CheckResult:
@@ -158,11 +161,15 @@ class Runner:
     def close(self) -> None:
         """End the helper process, and the check that it may be running."""
         server, self._server = self._server, None
-        if server is not None:
-            for pipe in (server.stdin, server.stdout):
-                if pipe is not None:
-                    pipe.close()
-            server.wait()
+        if server is None:
+            return
+        assert server.stdin is not None
+        assert server.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            server.stdin.close()
+        with server.stdout:
+            server.stdout.read()  # the verdict on the check that is ended now
+        server.wait()
 
     def __enter__(self) -> Self:
         return self

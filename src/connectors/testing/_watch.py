@@ -116,14 +116,15 @@ def watch(process: Process, order: Order, abandoned: Callable[[], bool]) -> Verd
     begin = time.monotonic()
     code = _until(process.poll, begin + order.deadline + _LAST_WORDS, abandoned)
     seconds = time.monotonic() - begin
-    left = None
-    if code is not None:
-        left = _until(lambda: process.deserted() or None, time.monotonic() + _FAREWELL, abandoned)
-    if code is None or left is None:
+    done = _left_by(order)
+    alone = None
+    if code is not None and done is not None and done[0] == "passed":
+        alone = _until(lambda: process.deserted() or None, time.monotonic() + _FAREWELL, abandoned)
+    if alone is None:
         process.kill()
         _until(lambda: process.deserted() or None, time.monotonic() + _LAST_WORDS, abandoned)
     late = code is None or seconds >= order.deadline
-    outcome, value = _judge(order, code, late=late, alone=left is not None)
+    outcome, value = _judge(order, done, code, late=late, alone=alone is not None)
     return Verdict(outcome, value, seconds)
 
 
@@ -136,9 +137,16 @@ def _until(ask: Callable[[], Any], end: float, abandoned: Callable[[], bool]) ->
         time.sleep(_PAUSE)
 
 
-def _judge(order: Order, code: int | None, *, late: bool, alone: bool) -> tuple[str, Any]:
+def _left_by(order: Order) -> tuple[str, Any] | None:
+    """Return the outcome that the check left, if it came so far."""
     path = Path(order.folder, RESULT)
-    done: tuple[str, Any] | None = pickle.loads(path.read_bytes()) if path.exists() else None
+    return pickle.loads(path.read_bytes()) if path.exists() else None
+
+
+def _judge(
+    order: Order, done: tuple[str, Any] | None, code: int | None, *, late: bool, alone: bool
+) -> tuple[str, Any]:
+    """Return the outcome and, if it is a failure, its reason."""
     if done is not None and done[0] == "failed":
         return "failed", _with_output(order, done[1]) if isinstance(done[1], str) else done[1]
     if late:

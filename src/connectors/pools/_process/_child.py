@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import functools
 import os
 import pickle
 import select
@@ -25,9 +26,10 @@ from typing import Any, NoReturn
 
 import attrs
 
-from ... import _relay
-from ..._culprit import culprit
-from ..._envelope import dump, pack_error, run, settle_in_worker
+from connectors import _relay
+from connectors._culprit import culprit
+from connectors._envelope import dump, pack_error, run, settle_in_worker
+
 from . import _scatter, _wire
 from ._memory import Segment, unwrap, wrap
 from ._wire import HEADER, TOKEN, Disconnected, Frame, Inbox, send
@@ -180,16 +182,11 @@ class _Child:
         if os.getpid() != self.pid:
             os._exit(0)  # a call forked, and this is the fork: the answer is not its business
         _flush()
-        if lent is not None and not frame.flags & _wire.WRITABLE:
-            lent.close()
-            lent = None
-
-        def take(size: int) -> Segment:
-            return lent if lent is not None and size <= lent.capacity else Segment.make(size)
-
-        payload, flags, segment = wrap(data, buffers, take)
+        usable = lent if frame.flags & _wire.WRITABLE else None
+        payload, flags, segment = wrap(data, buffers, functools.partial(_take, usable))
         new = None if segment is lent else segment
-        self.send(kind, frame.number, payload, flags, seconds, new and new.descriptor)
+        descriptor = None if new is None else new.descriptor
+        self.send(kind, frame.number, payload, flags, seconds=seconds, descriptor=descriptor)
         for used in (lent, new):
             if used is not None:
                 used.close()
@@ -200,20 +197,26 @@ class _Child:
         number: int,
         payload: bytes,
         flags: int = 0,
+        *,
         seconds: float = 0.0,
         descriptor: int | None = None,
     ) -> None:
         """Send a frame to the parent."""
         header = HEADER.pack(kind, flags, descriptor is not None, len(payload), number, seconds)
-        sent = send(self.sock, header + payload, descriptor)
-        if sent < HEADER.size + len(payload):
-            self.sock.sendall((header + payload)[sent:])
+        data = header + payload
+        sent = send(self.sock, data, descriptor)
+        if sent < len(data):
+            self.sock.sendall(data[sent:])
 
     def detach(self) -> None:
         """Close, in a process that a call forked, what leads to the parent."""
         self.sock.close()
         with contextlib.suppress(OSError):
             os.close(self.tokens)
+
+
+def _take(lent: Segment | None, size: int) -> Segment:
+    return lent if lent is not None and size <= lent.capacity else Segment.make(size)
 
 
 def _segment_of(frame: Frame) -> Segment | None:
@@ -248,6 +251,8 @@ def _outcome(
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # a call may close it, or put what it likes there
-            stream.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:
+        return  # a call closed them, or put there what it liked

@@ -13,10 +13,10 @@ outside of it, because their callbacks may be anybody's code.
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import contextlib
 import heapq
 import itertools
+import logging
 import os
 import pickle
 import selectors
@@ -26,89 +26,34 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
-from ... import _relay, events
-from ..._envelope import Answer, unpack_error
-from ..._errors import (
+from connectors import _relay, events
+from connectors._envelope import Answer, unpack_error
+from connectors._errors import (
     CallTimeoutError,
     ExecutorClosedError,
     ExecutorOpenError,
     PicklingError,
     WorkerCrashError,
 )
+
 from . import _launch, _wire
 from ._memory import Segment, Segments, unwrap
 from ._schedule import Retire, Revoke, Schedule, Seat, Send, Start
+from ._ticket import Ticket
 from ._wire import Disconnected, Frame
 from ._worker import Worker
 
 _STARTS = 3  # so many workers in a row may die before they are ready
 _GRACE = 5.0  # seconds that a worker has to end when it is let go
 
+_logger = logging.getLogger("connectors")
 _living: weakref.WeakSet[Core] = weakref.WeakSet()
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
-
-class Ticket(concurrent.futures.Future[Any]):
-    """A call in a worker process: the future that its caller holds, and what the pool needs.
-
-    One object for both, because every object of every call is a burden for the garbage collector.
-
-    Attributes:
-        number: It is never another's.
-        label: The name of the call.
-        payload: The packed call, or the sizes of its parts.
-        flags: How to read the payload.
-        segment: Where its large parts are.
-        needs: The definitions that it needs.
-        timeout: Limit of one run in seconds, or `None`.
-        retries: How many more times it is run if its worker dies.
-        on_answer: Is given what came back.
-        core: The pool's engine, until the call has ended.
-        worker: Where it was sent.
-        begun: The future was told that it runs.
-        ended: Its outcome is decided.
-        verdict: Why its worker was killed.
-    """
-
-    number: int
-    flags: int = 0
-    segment: Segment | None = None
-    needs: Set[int] = frozenset()
-    timeout: float | None = None
-    retries: int = 0
-    on_answer: Callable[[Answer], object] | None = None
-    core: Core | None = None
-    worker: Worker | None = None
-    begun: bool = False
-    ended: bool = False
-    verdict: BaseException | None = None
-
-    def __init__(self, label: str, payload: bytes) -> None:
-        super().__init__()
-        self.label = label
-        self.payload = payload
-
-    def cancel(self) -> bool:
-        """Cancel the call if it has not begun, or even then if its pool has *kill_on_cancel*."""
-        core = self.core
-        return super().cancel() if core is None else core.cancel(self, core.kill_on_cancel)
-
-    def stop(self) -> bool:
-        """Cancel the call also if it runs, by killing its worker; tell whether it is cancelled."""
-        core = self.core
-        return super().cancel() if core is None else core.cancel(self, kill=True)
-
-    def end_cancelled(self) -> None:
-        """Be cancelled, whether the call has begun or not."""
-        with self._condition:
-            self._state = concurrent.futures._base.PENDING
-        super().cancel()
-        self.set_running_or_notify_cancel()
 
 
 @attrs.define(eq=False)
@@ -260,6 +205,8 @@ class Core:
                     worker.kill()
             if self._thread is not None:
                 self._advance()
+            else:
+                self._release_memory()
         self.wake()
         self._deliver()
 
@@ -298,6 +245,15 @@ class Core:
         self._thread.start()
 
     def _read(self) -> None:
+        try:
+            self._read_on()
+        except BaseException as error:  # nobody would ever hear of the calls
+            self._collapse(error)
+            raise
+        finally:
+            self._end()
+
+    def _read_on(self) -> None:
         assert self._selector is not None
         over = False
         while not over:
@@ -315,7 +271,6 @@ class Core:
             self._deliver()
             if leisure:
                 time.sleep(leisure)  # many answers are read in little more time than one
-        self._end()
 
     def _patience(self) -> float | None:
         return max(0.0, self._alarms[0].time - time.monotonic()) if self._alarms else None
@@ -342,15 +297,27 @@ class Core:
             return
         if mask & _WRITE:
             self._flush(worker)
-        if mask & _READ:
-            try:
-                for frame in worker.receive():
-                    self._heed(worker, frame)
-            except (Disconnected, OSError):
-                self._selector.unregister(worker.sock)
-                worker.deaf = True
-                worker.kill()  # it is dying, or it closed what leads to us
+        if mask & _READ and worker.listening:
+            self._receive(worker)
+
+    def _receive(self, worker: Worker) -> None:
+        try:
+            for frame in worker.receive():
+                self._heed(worker, frame)
+        except (Disconnected, OSError):
+            self._listen(worker, False)
+            worker.kill()  # it is dying, or it closed what leads to us
         self._note_head(worker)
+
+    def _listen(self, worker: Worker, listening: bool) -> None:
+        """Let the thread that reads hear *worker*, or not."""
+        assert self._selector is not None
+        if worker.listening:
+            self._selector.unregister(worker.sock)
+        worker.listening = listening
+        if listening:
+            mask = _READ | _WRITE if worker.jammed else _READ
+            self._selector.register(worker.sock, mask, worker)
 
     def _heed(self, worker: Worker, frame: Frame) -> None:
         if frame.kind == _wire.READY:
@@ -365,6 +332,20 @@ class Core:
             ticket.worker = None
             self._outcomes.append((self._resolve, ticket, frame, worker.pid))
 
+    def _collapse(self, error: BaseException) -> None:
+        """Fail all calls, because the thread that reads cannot go on."""
+        with self._lock:
+            self.closed = True
+            sent = [ticket for seat in self._workers for ticket in seat.calls.values()]
+            for worker in self._workers.values():
+                worker.kill()
+                worker.close()
+            self._workers.clear()
+            for ticket in [*self.schedule.queue.values(), *sent]:
+                self._fail(ticket, ExecutorOpenError(self.name, {"reader": repr(error)}))
+            self.schedule.queue.clear()
+        self._deliver()
+
     def _end(self) -> None:
         """Give everything back."""
         assert self._selector is not None
@@ -372,13 +353,16 @@ class Core:
         self._selector.close()
         for waker in self._wakers:
             waker.close()
+        self._release_memory()
+        if self._template is not None:
+            _launch.release(self._template)
+
+    def _release_memory(self) -> None:
         self.segments.close()
         for shared in self._shared.values():
             if shared.segment is not None:
                 shared.segment.close()
         self._shared.clear()
-        if self._template is not None:
-            _launch.release(self._template)
 
     # --- steps --------------------------------------------------------------------------------
 
@@ -404,7 +388,7 @@ class Core:
             worker.levels = levels
             out.add(_wire.LEVELS, 0, pickle.dumps(levels))
         for sequence, ticket in calls.items():
-            for key in ticket.needs - worker.known:
+            for key in ticket.needs and ticket.needs - worker.known:
                 shared = self._shared[key]
                 worker.known.add(key)
                 out.add(_wire.DEFINE, key, shared.payload, shared.flags, _file(shared.segment))
@@ -415,16 +399,16 @@ class Core:
                 flags |= _wire.WRITABLE
             out.add(_wire.CALL, sequence, ticket.payload, flags, _file(ticket.segment))
             ticket.worker = worker
+        worker.allow(calls)  # first, because the worker wakes up while the calls are sent
         self._flush(worker)
-        worker.allow(calls)
         self._note_head(worker)
 
     def _flush(self, worker: Worker) -> None:
-        assert self._selector is not None
         pending = worker.flush()
-        if pending is not worker.jammed and not worker.deaf:
+        if pending is not worker.jammed:
             worker.jammed = pending
-            self._selector.modify(worker.sock, _READ | _WRITE if pending else _READ, worker)
+            if worker.listening:
+                self._listen(worker, True)
 
     def _revoke(self, worker: Worker, count: int = _wire.MOST_TOKENS) -> None:
         sequences = [] if worker.retired else worker.revoke(count)
@@ -447,8 +431,8 @@ class Core:
             return
         self._workers[seat] = worker
         worker.outbox.add(_wire.SETUP, 0, self.setup())
-        self._selector.register(worker.sock, _READ, worker)
         self._selector.register(worker.status, _READ, worker)
+        self._listen(worker, True)
         self._flush(worker)
 
     def _launch(self, seat: Seat[Ticket]) -> Worker:
@@ -539,8 +523,7 @@ class Core:
         assert self._selector is not None
         for frame in worker.receive_all():
             self._heed(worker, frame)
-        if not worker.deaf:
-            self._selector.unregister(worker.sock)
+        self._listen(worker, False)
         self._selector.unregister(worker.status)
         self._revoke(worker)
         del self._workers[worker.seat]
@@ -618,7 +601,10 @@ class Core:
         if ended:
             return
         if ticket.on_answer is not None:
-            ticket.on_answer(Answer(value, error, pid, started, frame.seconds))
+            try:
+                ticket.on_answer(Answer(value, error, pid, started, frame.seconds))
+            except Exception:
+                _logger.exception("on_answer of %s raised", ticket.label)
         if error is None:
             ticket.set_result(value)
         else:
@@ -716,7 +702,9 @@ def _reason(worker: Worker) -> str:
         return f"its initializer failed: {type(error).__name__}: {error}"
     code = worker.exitcode
     words = f"; last lines of its standard error:\n{worker.last_words}" if worker.last_words else ""
-    how = "died" if code is None else f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+    if code is None:
+        return f"it died{words}"
+    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
     return f"it {how}{words}"
 
 

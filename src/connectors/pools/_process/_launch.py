@@ -45,7 +45,7 @@ class Template:
             # Ctrl-C must not meet it before it ignores the signal.
             old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             try:
-                process = subprocess.Popen(
+                process = subprocess.Popen(  # noqa: S603 - this interpreter
                     bootstrap(f"{__package__}._template", theirs.fileno()),
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
@@ -70,10 +70,9 @@ class Template:
 
     def kill(self, number: int) -> None:
         """Kill worker *number*, if it lives."""
-        with self._lock:
-            # If the template is gone, it has taken its workers along.
-            with contextlib.suppress(OSError):
-                self._control.sendall(COMMAND.pack(KILL, number))
+        # If the template is gone, it has taken its workers along.
+        with self._lock, contextlib.suppress(OSError):
+            self._control.sendall(COMMAND.pack(KILL, number))
 
     def close(self) -> None:
         """End it, and its workers with it, and wait until it has ended."""

@@ -18,6 +18,7 @@ import mmap
 import os
 import pickle
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ _MOST_BUFFERS = 512
 
 @attrs.define(eq=False)
 class Segment:
-    """A file in memory.
+    """A file in memory, which is closed with the last reference to it.
 
     Attributes:
         descriptor: By which it travels.
@@ -44,6 +45,10 @@ class Segment:
     descriptor: int
     capacity: int
     _map: mmap.mmap | None = None
+    _close: Callable[[], object] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._close = weakref.finalize(self, os.close, self.descriptor)
 
     @classmethod
     def make(cls, size: int) -> Segment:
@@ -82,9 +87,7 @@ class Segment:
         if self._map is not None:
             self._map.close()
             self._map = None
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        self._close()
 
 
 @attrs.define(eq=False)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import math
 import os
 import pickle
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ... import _map
-from ..._calls import Call
-from ..._cpus import available_cpus
-from ..._envelope import Answer, context_variable, dump, pack
+from connectors._calls import Call
+from connectors._cpus import available_cpus
+from connectors._envelope import Answer, context_variable, dump, pack
+
 from . import _scatter
 from ._child import Setup
-from ._core import Core, Shared, Ticket
+from ._core import Core, Shared
 from ._launch import START_METHODS
+from ._map import Mapping, Sizer
 from ._memory import wrap
-from ._schedule import Schedule
 from ._scatter import Handle
+from ._schedule import Schedule
+from ._ticket import Ticket
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -98,7 +103,7 @@ class ProcessPool(concurrent.futures.Executor):
             _Setups(memory_limit, described, _blas_threads(blas_threads, processes)),
             kill_on_cancel,
             idle_timeout,
-            Schedule(processes, float("inf") if max_calls_per_worker is None else max_calls_per_worker),
+            Schedule(processes, max_calls_per_worker or math.inf),
         )
         self._processes = processes
         weakref.finalize(self, self._core.abandon).atexit = False
@@ -134,7 +139,7 @@ class ProcessPool(concurrent.futures.Executor):
         core.check_open()
         context = self._context and self._values()
         buffers: list[pickle.PickleBuffer] = []
-        needs: Set[int] = frozenset()
+        needs: AbstractSet[int] = frozenset()
         if core.shares:
             with _scatter.needing() as needs:
                 data = pack(call, context, prepare, buffers.append)
@@ -147,7 +152,12 @@ class ProcessPool(concurrent.futures.Executor):
         if needs:
             ticket.needs = needs
         ticket.timeout, ticket.retries, ticket.on_answer = call.timeout, call.retries, on_answer
-        core.submit(ticket)
+        try:
+            core.submit(ticket)
+        except BaseException:
+            if segment is not None:
+                segment.close()
+            raise
         return ticket
 
     def map(
@@ -171,16 +181,10 @@ class ProcessPool(concurrent.futures.Executor):
             TimeoutError: The iterator raises it when the limit is over.
         """
         self._core.check_open()
-        mapping = _map.Mapping(
-            self.submit_call,
-            Call(fn),
-            zip(*iterables, strict=False),
-            _map.Sizer(chunksize, _length(iterables), 4 * self._processes),
-            buffersize=buffersize or 3 * self._processes,
-            timeout=timeout,
-            note=lambda _: None,
-        )
-        return mapping.ordered()
+        sizer = Sizer(chunksize, _length(iterables), 4 * self._processes)
+        size = buffersize or 3 * self._processes
+        mapping = Mapping(self.submit, fn, iterables, sizer, buffersize=size, timeout=timeout)
+        return mapping.results()
 
     def scatter(self, value: Any) -> Handle:
         """Return a handle that stands for *value* in calls; each worker is sent it at most once.
@@ -251,7 +255,7 @@ class _Setups:
 
     def __call__(self) -> bytes:
         try:
-            directory = os.getcwd()
+            directory = str(Path.cwd())
         except OSError:  # it was removed
             directory = None
         path = [entry for entry in sys.path if isinstance(entry, str)]

@@ -47,11 +47,11 @@ class Handle:
         self._finalizer()
 
     def __reduce__(self) -> tuple[Callable[[int], Any], tuple[int]]:
+        if not self._finalizer.alive:
+            raise ValueError("the scattered value is released")
         needs = getattr(_packing, "needs", None)
         if needs is None:
             raise TypeError("a scattered value travels to workers of its own pool only")
-        if not self._finalizer.alive:
-            raise ValueError("the scattered value is released")
         needs.add(self.key)
         return resolve, (self.key,)
 

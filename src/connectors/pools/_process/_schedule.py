@@ -54,11 +54,6 @@ class Seat(Generic[T]):
     ready: bool = False
     asked: bool = False
 
-    @property
-    def waiting(self) -> int:
-        """The number of calls that certainly do not run there yet."""
-        return len(self.calls) - self.ready
-
 
 @attrs.frozen
 class Send(Generic[T]):
@@ -242,9 +237,11 @@ class Schedule(Generic[T]):
         return Send(seat, calls)
 
     def _steal(self) -> Step[T] | None:
-        if not any(seat.ready and not seat.calls and seat.remaining > 0 for seat in self.seats):
-            return None
-        victim = max(self.seats, key=lambda seat: 0 if seat.asked else seat.waiting)
-        if victim.asked or victim.waiting < 1:
-            return None
-        return Revoke(victim, -(-victim.waiting // 2))
+        idle, victim, most = False, None, 0
+        for seat in self.seats:
+            waiting = len(seat.calls) - seat.ready
+            if waiting > most and not seat.asked:
+                victim, most = seat, waiting
+            elif not seat.calls and seat.ready and seat.remaining > 0:
+                idle = True
+        return Revoke(victim, -(-most // 2)) if idle and victim is not None else None

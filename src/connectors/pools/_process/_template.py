@@ -169,7 +169,7 @@ class _Template:
                 os.set_inheritable(sock, True)
                 os.set_inheritable(tokens, True)
                 words = bootstrap(f"{__package__}._child", sock, tokens)
-                os.execv(words[0], words)
+                os.execv(words[0], words)  # noqa: S606 - this interpreter
             from ._child import main
 
             main(sock, tokens)

@@ -44,7 +44,7 @@ class Worker:
         levels: The levels of loggers that it was told.
         head: The sequence number of the call that it runs, as far as is known.
         jammed: Its socket takes no more at the moment.
-        deaf: Its socket is closed at the other end.
+        listening: The pool's thread hears what it says.
         retired: It was told to end when it has done what it was sent.
         failure: Why it cannot work, packed, if it said so.
         idle_since: When it had nothing left to do.
@@ -63,7 +63,7 @@ class Worker:
     levels: Any = None
     head: int = 0
     jammed: bool = False
-    deaf: bool = False
+    listening: bool = False
     retired: bool = False
     failure: bytes | None = None
     idle_since: float = 0.0
@@ -103,9 +103,10 @@ class Worker:
 
     def allow(self, sequences: Iterable[int]) -> None:
         """Let it run the calls that it was sent under *sequences*."""
-        # It is gone if this fails, and then its end is told on the status pipe.
-        with contextlib.suppress(OSError):
+        try:
             os.write(self._tokens[1], b"".join(map(TOKEN.pack, sequences)))
+        except OSError:
+            return  # it is gone, which is told on the status pipe
 
     def notify(self) -> None:
         """Let it read what it was sent although there is no call for it."""
