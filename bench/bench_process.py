@@ -17,7 +17,7 @@ import numpy as np
 
 import process_calls as calls
 from connectors._calls import Call
-from connectors.pools._process._pool import ProcessPool
+from connectors.pools import ProcessPool
 
 WORKERS = 2
 NONE = float("nan")

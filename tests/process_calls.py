@@ -145,7 +145,7 @@ def start_endless_thread():
 
 
 def nested(count):
-    from connectors.pools._process._pool import ProcessPool
+    from connectors.pools import ProcessPool
 
     with ProcessPool(1) as pool:
         return [pool.submit(add, number, 1).result() for number in range(count)]

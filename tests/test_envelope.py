@@ -87,7 +87,7 @@ def test_local_classes_come_back_as_themselves():
     class Local:
         pass
 
-    assert type(answer(Call(lambda: Local()), elsewhere).value) is Local
+    assert type(answer(Call(Local), elsewhere).value) is Local
 
 
 def test_an_exception_comes_back_as_itself():

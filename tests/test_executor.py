@@ -657,6 +657,64 @@ def test_explain_tells_what_cannot_travel(processes):
     assert "lock" in processes.explain(Lock().get).rejected["PROCESS"]
 
 
+# Scattered values
+
+
+def test_a_scattered_value_is_the_value_in_every_call(builtin):
+    """What stands for a value is the value where a call gets it: argument, keyword or instance."""
+    table = builtin.scatter([1, 2, 3])
+    counter = builtin.options(label="x").scatter(Counter(40))
+    for wish in Parallelization:
+        executor = builtin.options(wish=wish)
+        assert executor.submit(add, table, b=[4]).result() == [1, 2, 3, 4]
+        assert executor.submit(add, [0], b=table).result() == [0, 1, 2, 3]
+        call = Call(Counter.add, instance=counter, wish=wish)
+        assert executor.submit_call(call).result() >= 41
+
+    async def body():
+        return await builtin.run_method(THREAD, add, None, table, [5])
+
+    async def method(items):
+        return len(items)
+
+    assert asyncio.run(body()) == [1, 2, 3, 5]
+    assert builtin.submit(method, table).result() == 3
+    table.release()
+    table.release()
+    assert builtin.submit(add, table, [4]).result() == [1, 2, 3, 4]
+    assert "list" in repr(table)
+
+
+def test_a_scattered_value_travels_once(processes):
+    """A value is packed when it is scattered, and never again, however many calls get it."""
+    value = Packed()
+    handle = processes.scatter(value)
+    packed = value.packed
+
+    assert [processes.submit(Packed.get, handle).result() for _ in range(10)] == ["value"] * 10
+    assert value.packed == packed
+
+
+class Packed:
+    """Counts how often it is packed."""
+
+    packed = 0
+
+    def get(self):
+        return "value"
+
+    def __reduce__(self):
+        self.packed += 1
+        return Packed, ()
+
+
+def test_a_scattered_value_that_cannot_travel_stays(processes):
+    """The calls that are given it fall back."""
+    handle = processes.scatter(Lock())
+
+    assert processes.submit(Lock.get, handle).result() == "door"
+
+
 # Views
 
 

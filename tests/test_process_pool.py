@@ -16,7 +16,7 @@ import connectors._errors as errors
 import process_calls as calls
 from connectors import events
 from connectors._calls import Call
-from connectors.pools._process._pool import ProcessPool
+from connectors.pools import ProcessPool
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -455,7 +455,7 @@ def test_scripts_without_main_guard():
     """python -c works: functions of __main__ travel by value and nothing is imported again."""
     script = """
 print("once")
-from connectors.pools._process._pool import ProcessPool
+from connectors.pools import ProcessPool
 def double(x): return 2 * x
 class Point:
     def __init__(self, x): self.x = x
@@ -469,3 +469,20 @@ pool.shutdown()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ["once", "[0, 2, 4] 42", "True"] == done.stdout.splitlines()
     assert not done.stderr
+
+
+def test_loaded_when_it_is_asked_for():
+    """Importing connectors.pools loads nothing of the process pool, and its names are public."""
+    script = """
+import sys, connectors.pools
+loaded = set(sys.modules)
+assert not {"multiprocessing", "subprocess", "connectors.pools._process"} & loaded
+from connectors.pools import Handle, ProcessPool
+assert ProcessPool.__module__ == Handle.__module__ == "connectors.pools"
+assert "multiprocessing" not in sys.modules
+try: connectors.pools.nothing
+except AttributeError as error: print(error)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "module 'connectors.pools' has no attribute 'nothing'\n" == done.stdout

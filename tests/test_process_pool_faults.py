@@ -20,8 +20,8 @@ import connectors._errors as errors
 import process_calls as calls
 from connectors import events
 from connectors._calls import Call
+from connectors.pools import ProcessPool
 from connectors.pools._process import _launch
-from connectors.pools._process._pool import ProcessPool
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -297,7 +297,7 @@ def test_stderr_that_nobody_reads():
     """When the parent's stderr takes no more, only calls that write there wait."""
     script = """
 import process_calls as calls
-from connectors.pools._process._pool import ProcessPool
+from connectors.pools import ProcessPool
 pool = ProcessPool(2)
 stuck = pool.submit(calls.shout_much, 1_000_000)
 assert [pool.submit(calls.add, n).result() for n in range(200)] == list(range(200))
@@ -534,7 +534,7 @@ def start(script, **kwargs):
 BUSY = """
 import sys, time
 import process_calls as calls
-from connectors.pools._process._pool import ProcessPool
+from connectors.pools import ProcessPool
 pool = ProcessPool(2)
 futures = [pool.submit(calls.{call}, 30) for _ in range(100)]
 while len(pool.worker_pids) < 2: time.sleep(0.001)
@@ -605,7 +605,7 @@ def test_exit_with_pending_calls(tmp_path):
     path = tmp_path / "notes"
     script = f"""
 import process_calls as calls
-from connectors.pools._process._pool import ProcessPool
+from connectors.pools import ProcessPool
 pool = ProcessPool(2)
 for number in range(50): pool.submit(calls.note, {str(path)!r}, number)
 """

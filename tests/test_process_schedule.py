@@ -219,3 +219,14 @@ def test_condemned_worker_gets_nothing():
     schedule.condemn(seat)
     assert seat.remaining == -math.inf
     assert schedule.next() is None
+
+
+def test_leisure_only_while_everybody_is_busy():
+    """Nobody looks away from a worker that may soon be idle, and never for long."""
+    assert 0 == Schedule(2).leisure()
+    schedule = filled(1e-3)
+    assert 0 == schedule.leisure()
+    schedule.next()
+    assert 0 < schedule.leisure() <= 1e-3
+    schedule.hire()
+    assert 0 == schedule.leisure()

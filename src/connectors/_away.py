@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import events, settings
 from ._calls import Call
 from ._capabilities import Pool
-from ._envelope import context_variable, seal, unseal
+from ._envelope import Answer, context_variable, seal, unseal
 from ._errors import PicklingError, WorkerCrashError
 from ._flags import Parallelization
 from ._flight import CallFuture
@@ -24,14 +24,36 @@ _settings_travelled = False
 
 
 class Away(CallFuture):
-    """The future `Answer` of a call that an engine runs in another process."""
+    """The future of a call that an engine runs in another process, for which it was sealed.
 
-    def __init__(self, sent: Future[Any], call: Call, executor: Executor, pool: Pool) -> None:
+    Args:
+        sent: The engine's future of `open_envelope`.
+        call: The call.
+        executor: The executor that gave it to the engine.
+        pool: The engine.
+        answered: Is given the `Answer`, before the future has what is in it.
+    """
+
+    def __init__(
+        self,
+        sent: Future[Any],
+        call: Call,
+        executor: Executor,
+        pool: Pool,
+        answered: Callable[[Answer], object],
+    ) -> None:
         super().__init__()
         self.run = sent
-        sent.add_done_callback(functools.partial(self._back, call, executor, pool))
+        sent.add_done_callback(functools.partial(self._back, call, executor, pool, answered))
 
-    def _back(self, call: Call, executor: Executor, pool: Pool, sent: Future[Any]) -> None:
+    def _back(
+        self,
+        call: Call,
+        executor: Executor,
+        pool: Pool,
+        answered: Callable[[Answer], object],
+        sent: Future[Any],
+    ) -> None:
         self.run = None
         if sent.cancelled():
             self.give_up()
@@ -39,7 +61,12 @@ class Away(CallFuture):
         self.set_running_or_notify_cancel()
         error = sent.exception()
         if error is None:
-            self.set_result(unseal(sent.result(), call.label, executor.name))
+            answer = unseal(sent.result(), call.label, executor.name)
+            answered(answer)
+            if answer.error is None:
+                self.set_result(answer.value)
+            else:
+                self.set_exception(answer.error)
         elif isinstance(error, concurrent.futures.BrokenExecutor):
             executor._discard_pool(pool)
             if events.observed():

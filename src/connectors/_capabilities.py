@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
+from ._calls import Call
+from ._envelope import Answer
 from ._flags import Parallelization
 
 Pool = concurrent.futures.Executor
+
+
+@runtime_checkable
+class TakesCalls(Protocol):
+    """A pool of processes that knows calls, and so needs no envelope around them."""
+
+    def submit_call(
+        self,
+        call: Call,
+        prepare: Callable[[], object] | None = None,
+        on_answer: Callable[[Answer], object] | None = None,
+    ) -> Future[Any]:
+        """Schedule *call*, of which it honours the time limit; see `pools.ProcessPool`."""
+        ...
+
+
 Pools = Mapping[Parallelization, Pool | Callable[[], Pool]]
 
 

@@ -20,7 +20,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -293,9 +293,15 @@ def unpack_error(payload: tuple[bytes | None, str, str, str]) -> BaseException:
     if packed is None:
         return RemoteError(type_name, message, text, "it cannot be pickled")
     try:
-        error = pickle.loads(packed)
+        error = next(_rebuilt(packed))
     except Exception as failure:
         return RemoteError(type_name, message, text, f"{type(failure).__name__}: {failure}")
     if isinstance(error, BaseException):
         return error
     return RemoteError(type_name, message, text, f"it unpickles as a {type(error).__name__}")
+
+
+def _rebuilt(packed: bytes) -> Iterator[Any]:
+    # The frames of a rebuilt traceback lead back to where it was rebuilt, and so to all that is
+    # held there, the future of the call for instance. Behind a generator the way back ends.
+    yield pickle.loads(packed)

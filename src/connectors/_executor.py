@@ -30,7 +30,7 @@ import attrs
 from . import _map, _worlds, events
 from ._away import Away, cannot_travel, declared_context, settings_restorer
 from ._calls import Call, Decision, is_async, is_importable
-from ._capabilities import Capabilities, Pool, Pools, with_sequential
+from ._capabilities import Capabilities, Pool, Pools, TakesCalls, with_sequential
 from ._envelope import inside_worker, open_envelope, seal
 from ._errors import (
     ExecutorClosedError,
@@ -41,6 +41,7 @@ from ._errors import (
 from ._flags import Parallelization
 from ._flight import Flight, Story, annotate, conduct
 from ._portal import Portal
+from ._scattered import Scattered, brought_home
 from .pools import InlinePool, ThreadPool, TrioThreadPool
 from .settings import Setting, check_options, option, options_of
 
@@ -142,6 +143,7 @@ class Executor(concurrent.futures.Executor):
         self._levels_found: frozenset[Parallelization] | None = None
         self._widest_found: Parallelization | None = None
         self._portal_made: Portal | None = None
+        self._scatters = False
         self._native_loops: list[Any] = []
         self._told: set[tuple[str, str]] = set()
 
@@ -189,7 +191,8 @@ class Executor(concurrent.futures.Executor):
             FallbackError: It is strict and the call cannot run at the level that it wishes for.
         """
         awaited = self._overrides or is_async(call.function)
-        plain = not (awaited or call.timeout is not None or call.retries or events.observed())
+        limited = call.timeout is not None or call.retries > 0
+        plain = not (awaited or limited or self._scatters or events.observed())
         if plain and call.wish is THREAD and self._own_threads is not None:
             return self._own_threads.submit(_run_noted, call, self.name, THREAD)
         level, reason = self._place(call)
@@ -322,6 +325,8 @@ class Executor(concurrent.futures.Executor):
             level, reason = self._place(call)
             if reason is not None:
                 self._report(call, level, reason)
+            if self._scatters:
+                call = brought_home(call)
             return await self._conduct(call, level, reason)
         if self.world == "trio" and not awaited:
             native = self._native_in_trio(call)
@@ -331,12 +336,37 @@ class Executor(concurrent.futures.Executor):
 
     def _native_in_trio(self, call: Call) -> Callable[..., Any] | None:
         """Return what runs *call* in a thread of the running trio, if nothing stands against it."""
-        if call.timeout is not None or call.retries or events.observed():
+        if call.timeout is not None or call.retries or self._scatters or events.observed():
             return None
         level, reason = self._place(call)
         if level is not THREAD or reason is not None or _worlds.current_world() != "trio":
             return None
         return getattr(self._pool(THREAD), "run_sync", None)
+
+    def scatter(self, value: Any) -> Scattered:
+        """Return what stands for *value* in calls, so that each worker is sent it at most once.
+
+        Args:
+            value: A large argument, or an instance whose methods are to be run.
+
+        Raises:
+            ExecutorClosedError: The executor is closed.
+
+        Example:
+            >>> import connectors
+            >>> with connectors.executor("multiprocessing", processes=1) as executor:
+            ...     table = executor.scatter(list(range(100_000)))
+            ...     [executor.submit(len, table).result() for _ in range(3)]
+            [100000, 100000, 100000]
+        """
+        self._scatters = True
+        if self.level_for(PROCESS) is not PROCESS or inside_worker():
+            return Scattered(value)
+        scatter = getattr(self._pool(PROCESS), "scatter", None)
+        try:
+            return Scattered(value, None if scatter is None else scatter(value))
+        except PicklingError:
+            return Scattered(value)  # the calls that are given it fall back, and say why
 
     # Coroutines
 
@@ -515,12 +545,13 @@ class Executor(concurrent.futures.Executor):
         runner: Callable[[Flight], Future[Any]],
         *,
         here: bool,
+        limited: bool = False,
     ) -> Future[Any]:
         story = Story(call, self.name, level)
         story.submitted()
         if reason is not None:
             story.fell_back(reason)
-        return Flight(story, runner, here=here).take_off()
+        return Flight(story, runner, here=here, limited=limited).take_off()
 
     def _run_here(self, flight: Flight) -> Future[Any]:
         if flight.story.level is SEQUENTIAL:
@@ -528,24 +559,40 @@ class Executor(concurrent.futures.Executor):
         return self._pool(THREAD).submit(self._wrap(flight.perform))
 
     def _submit_away(self, call: Call, reason: str | None) -> Future[Any]:
+        pool = self._pool(PROCESS)
         try:
+            if isinstance(pool, TakesCalls):
+                if not (call.retries or events.observed()):
+                    return pool.submit_call(call, settings_restorer())
+                # The flight runs it again, whether it raised or killed its worker.
+                once = attrs.evolve(call, retries=0)
+                return self._fly(
+                    call,
+                    PROCESS,
+                    reason,
+                    lambda flight: pool.submit_call(once, settings_restorer(), flight.answered),
+                    here=False,
+                    limited=True,
+                )
             sealed = seal(call, declared_context(self), settings_restorer())
         except PicklingError as error:
             return self._fall_back(call, error)
 
-        def runner(_: Flight) -> Future[Any]:
+        def runner(flight: Flight) -> Future[Any]:
             pool = self._pool(PROCESS)
-            return Away(pool.submit(open_envelope, sealed), call, self, pool)
+            sent = pool.submit(open_envelope, sealed)
+            return Away(sent, call, self, pool, flight.answered)
 
         return self._fly(call, PROCESS, reason, runner, here=False)
 
     def _fall_back(self, call: Call, error: PicklingError) -> Future[Any]:
         if self.strict:
             raise error
-        near = attrs.evolve(call, wish=THREAD)
+        near = attrs.evolve(brought_home(call), wish=THREAD)
         level, _ = self._place(near)
         reason = f"{error.culprit} cannot be pickled ({error.reason})"
         self._report(call, level, reason)
+        call = attrs.evolve(near, wish=call.wish)
         return self._fly(call, level, reason, self._run_here, here=True)
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:

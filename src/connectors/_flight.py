@@ -19,7 +19,7 @@ from ._calls import Call
 from ._envelope import Answer
 from ._errors import CallTimeoutError
 from ._flags import Parallelization
-from ._worlds import current_world
+from ._worlds import abandon, current_world
 
 
 class Story:
@@ -122,6 +122,15 @@ class CallFuture(Future[Any]):
             return False
         return self.give_up()
 
+    def stop(self) -> bool:
+        """Cancel the call also while it runs, where its pool can stop it."""
+        if self.done():
+            return self.cancelled()
+        run = self.run
+        if run is None or not abandon(run):
+            return False
+        return self.give_up()
+
     def give_up(self) -> bool:
         """Be cancelled, and let those who wait know."""
         if super().cancel() and not self._told():
@@ -145,16 +154,24 @@ class Flight:
         runner: Starts one run of it and returns its future, which gives an `Answer` or what the
             call returned.
         here: It runs in this process, so that its beginning is seen.
+        limited: The pool itself sees to its time limit.
     """
 
     def __init__(
-        self, story: Story, runner: Callable[[Flight], Future[Any]], *, here: bool
+        self,
+        story: Story,
+        runner: Callable[[Flight], Future[Any]],
+        *,
+        here: bool,
+        limited: bool = False,
     ) -> None:
         self.story = story
         # None once it is settled: tracebacks lead here, and on to the future that holds the error.
         self._future: CallFuture | None = CallFuture()
         self._runner = runner
         self._here = here
+        self._limited = limited
+        self._answer: Answer | None = None
         self._lock = threading.Lock()
         self._timer: _clock.Timer | None = None
         self._began = 0.0
@@ -176,8 +193,12 @@ class Flight:
         self._limit()
         return self.story.call.run()
 
+    def answered(self, answer: Answer) -> None:
+        """Take note of what came back of the present run; called before its future has it."""
+        self._answer = answer
+
     def _run(self, future: CallFuture) -> None:
-        if not self._here:
+        if not (self._here or self._limited):
             self._limit()
         run = self._runner(self)
         future.run = run
@@ -196,13 +217,12 @@ class Flight:
             self._end(None, None)
             return
         error = run.exception()
-        value = None
+        value = run.result() if error is None else None
         duration = time.perf_counter() - self._began
-        if error is None:
-            value = run.result()
-        if isinstance(value, Answer):
-            self.story.started(value.pid, value.started)
-            value, error, duration = value.value, value.error, value.duration
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            self.story.started(answer.pid, answer.started)
+            duration = answer.duration
         if error is None and self._late(duration):
             error = self._overdue()
         if error is None:

@@ -26,6 +26,7 @@ from ._errors import ConnectorsError, MethodNotFoundError
 from ._executor import Executor
 from ._factory import chosen
 from ._flags import Parallelization
+from ._worlds import abandon
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -322,7 +323,7 @@ class ConnectorMethod(Generic[P, R]):
         try:
             result: R = future.result()
         except BaseException:
-            future.cancel()  # Ctrl-C in the wait; a future that is done does not mind
+            abandon(future)  # Ctrl-C in the wait; a future that is done does not mind
             raise
         return result
 
@@ -449,7 +450,7 @@ class BoundMethod(Generic[R]):
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            abandon(future)
             raise
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[R]:

@@ -11,6 +11,7 @@ from ._executor import Executor
 from ._flags import Parallelization
 from ._option import check_options, options_of
 from ._portal import Portal
+from ._scattered import Scattered
 
 
 class View(Executor):
@@ -56,6 +57,9 @@ class View(Executor):
 
     async def run_call(self, call: Call) -> Any:
         return await self._of.run_call(call)
+
+    def scatter(self, value: Any) -> Scattered:
+        return self._of.scatter(value)
 
     def get_event_loop(self) -> Any:
         return self._of.get_event_loop()

@@ -49,8 +49,8 @@ def current_loop() -> Any:
 async def result_of(future: Future[Any]) -> Any:
     """Wait for *future* in whichever async library is running, and return its result.
 
-    When the wait is cancelled the future is cancelled too, as far as it can be, and the caller
-    does not wait for what cannot.
+    When the wait is cancelled the call is stopped, or cancelled, as far as it can be, and the
+    caller does not wait for what cannot.
     """
     if future.done() and not future.cancelled():
         return future.result()
@@ -58,7 +58,17 @@ async def result_of(future: Future[Any]) -> Any:
         return await _result_in_trio(future)
     import asyncio
 
-    return await asyncio.wrap_future(future)
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        abandon(future)
+        raise
+
+
+def abandon(future: Future[Any]) -> bool:
+    """Stop the call of *future* where its pool can do that, and cancel it where it cannot."""
+    stopped: bool = getattr(future, "stop", future.cancel)()
+    return stopped
 
 
 async def _result_in_trio(future: Future[Any]) -> Any:
@@ -83,7 +93,7 @@ async def _result_in_trio(future: Future[Any]) -> Any:
     def abort(_: Callable[[], None]) -> trio.lowlevel.Abort:
         nonlocal waiting
         waiting = False
-        future.cancel()
+        abandon(future)
         return trio.lowlevel.Abort.SUCCEEDED
 
     future.add_done_callback(done)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
-from connectors import Capabilities, Executor, Parallelization, Pools, available_cpus, option
+from connectors import Capabilities, Executor, Parallelization, Pools, option
 
 
 class NiceExecutor(Executor):
     """Runs PROCESS calls on all CPUs, in processes that step back when others need a CPU."""
 
-    capabilities = Capabilities(levels={Parallelization.PROCESS})
+    capabilities = Capabilities(levels={Parallelization.PROCESS}, kills=True)
 
     niceness: int = option(default=10, minimum=1, help="how far to step back; 19 is the most")
 
     def pools(self) -> Pools:
         """Return how to open the process pool."""
+        from connectors.pools import ProcessPool  # who only looks at the class needs no engine
+
+        step_back = functools.partial(os.nice, self.niceness)
         return {
-            Parallelization.PROCESS: lambda: ProcessPoolExecutor(
-                available_cpus(),
-                mp_context=get_context("spawn"),  # a fork would copy locks that threads hold
-                initializer=os.nice,
-                initargs=(self.niceness,),
-            )
+            Parallelization.PROCESS: lambda: ProcessPool(initializer=step_back, kill_on_cancel=True)
         }

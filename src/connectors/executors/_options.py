@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from connectors import Executor, available_cpus, option
-from connectors.pools import ThreadPool
+from connectors import Executor, available_cpus, option, pools
+
+if TYPE_CHECKING:
+    from connectors.pools import ProcessPool, ThreadPool
 
 
 class ThreadOptions(Executor):
@@ -24,7 +26,7 @@ class ThreadOptions(Executor):
 
     def thread_pool(self) -> ThreadPool:
         """Return the thread pool that the options describe."""
-        return ThreadPool(
+        return pools.ThreadPool(
             number_of_threads(self.threads),
             daemon=self.daemon,
             thread_name_prefix=self.thread_name_prefix or f"connectors-{self.name}",
@@ -44,11 +46,20 @@ class ProcessOptions(Executor):
         choices=("forkserver", "spawn"),
         help="how workers are started; none: forkserver where there is one, else spawn",
     )
+    kill_on_cancel: bool = option(
+        default=False, help="Future.cancel stops a call that runs, by killing its worker"
+    )
     max_calls_per_worker: int | None = option(
         default=None, minimum=1, help="replace a worker after so many calls"
     )
-    initializer: str | None = option(
-        default=None, help='"module:function", called once in each new worker'
+    idle_timeout: float | None = option(
+        default=None, minimum=0, help="let a worker end after so many seconds without a call"
+    )
+    memory_limit: int | None = option(
+        default=None, minimum=1, help="how many bytes of data a worker may have"
+    )
+    initializer: Callable[[], object] | str | None = option(
+        default=None, help='a function, or "module:function", called once in each new worker'
     )
     blas_threads: int | None = option(
         default=None,
@@ -59,40 +70,22 @@ class ProcessOptions(Executor):
         default=(), help='context variables that reach calls in workers, as "module:VARIABLE"'
     )
 
-    def process_pool(self) -> concurrent.futures.Executor:
+    def process_pool(self) -> ProcessPool:
         """Return the process pool that the options describe."""
-        processes = self.processes or available_cpus()
-        return concurrent.futures.ProcessPoolExecutor(
-            processes,
-            mp_context=multiprocessing.get_context(self.start_method or _start_method()),
-            initializer=prepare_worker,
-            initargs=(self.initializer, _blas_threads(self.blas_threads, processes)),
-            max_tasks_per_child=self.max_calls_per_worker,
+        return pools.ProcessPool(
+            self.processes or available_cpus(),
+            start_method=self.start_method,
+            kill_on_cancel=self.kill_on_cancel,
+            max_calls_per_worker=self.max_calls_per_worker,
+            idle_timeout=self.idle_timeout,
+            memory_limit=self.memory_limit,
+            initializer=self.initializer,
+            blas_threads=self.blas_threads,
+            context=self.context,
+            name=self.name,
         )
 
 
 def number_of_threads(threads: int | None) -> int:
     """Return *threads*, or what suits this machine."""
     return threads or max(4, available_cpus())
-
-
-def prepare_worker(initializer: str | None, blas_threads: int) -> None:
-    """Make ready a new worker process: limit its BLAS threads and call the *initializer*."""
-    if blas_threads:
-        import threadpoolctl
-
-        threadpoolctl.threadpool_limits(blas_threads)
-    if initializer is not None:
-        import importlib
-
-        module, _, name = initializer.partition(":")
-        getattr(importlib.import_module(module), name)()
-
-
-def _blas_threads(wanted: int | None, processes: int) -> int:
-    return max(1, available_cpus() // processes) if wanted is None else wanted
-
-
-def _start_method() -> str:
-    methods = multiprocessing.get_all_start_methods()
-    return "forkserver" if "forkserver" in methods else "spawn"

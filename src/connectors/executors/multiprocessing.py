@@ -10,7 +10,7 @@ from ._options import ProcessOptions
 class MultiprocessingExecutor(ProcessOptions):
     """Runs calls in worker processes, on all CPUs; THREAD calls run inline."""
 
-    capabilities = Capabilities(levels={Parallelization.PROCESS})
+    capabilities = Capabilities(levels={Parallelization.PROCESS}, kills=True)
 
     def pools(self) -> Pools:
         """Return the process pool, which is made when a call needs it."""

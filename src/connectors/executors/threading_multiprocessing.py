@@ -10,7 +10,9 @@ from ._options import ProcessOptions, ThreadOptions
 class ThreadingMultiprocessingExecutor(ThreadOptions, ProcessOptions):
     """Runs each call where it wishes to run: in a thread or in a worker process."""
 
-    capabilities = Capabilities(levels={Parallelization.THREAD, Parallelization.PROCESS})
+    capabilities = Capabilities(
+        levels={Parallelization.THREAD, Parallelization.PROCESS}, kills=True
+    )
 
     def pools(self) -> Pools:
         """Return the thread pool and the process pool."""

@@ -15,7 +15,9 @@ from ._options import ProcessOptions, number_of_threads
 class TrioExecutor(ProcessOptions):
     """Awaits ``async def`` methods under trio and runs THREAD calls through ``trio.to_thread``."""
 
-    capabilities = Capabilities(levels={Parallelization.THREAD, Parallelization.PROCESS})
+    capabilities = Capabilities(
+        levels={Parallelization.THREAD, Parallelization.PROCESS}, kills=True
+    )
     world = "trio"
 
     threads: int | None = option(

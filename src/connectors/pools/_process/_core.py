@@ -40,6 +40,8 @@ from connectors._errors import (
     PicklingError,
     WorkerCrashError,
 )
+from connectors._flags import Parallelization
+from connectors._flight import annotate
 
 from . import _launch, _wire
 from ._memory import Segment, Segments, unwrap
@@ -52,6 +54,8 @@ _STARTS = 3  # so many workers in a row may die before they are ready
 _GRACE = 5.0  # seconds that a worker has to end when it is let go
 
 _logger = logging.getLogger("connectors")
+PROCESS = Parallelization.PROCESS
+
 _living: weakref.WeakSet[Core] = weakref.WeakSet()
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -608,11 +612,11 @@ class Core:
         if error is None:
             ticket.set_result(value)
         else:
-            ticket.set_exception(error)
+            ticket.set_exception(annotate(error, ticket.label, self.name, PROCESS))
 
     def _resolve_with(self, ticket: Ticket, error: BaseException) -> None:
         self._let_go(ticket)
-        ticket.set_exception(error)
+        ticket.set_exception(annotate(error, ticket.label, self.name, PROCESS))
 
     def _unpack(self, ticket: Ticket, frame: Frame) -> tuple[Any, BaseException | None, float]:
         """Return the value or the error in *frame* and when the call began; relay its news."""

@@ -68,6 +68,8 @@ class ProcessPool(concurrent.futures.Executor):
         PicklingError: The *initializer* cannot travel.
     """
 
+    __module__ = "connectors.pools"
+
     def __init__(
         self,
         processes: int | None = None,

@@ -34,7 +34,8 @@ _AHEAD = 0.005  # seconds of work that a worker has at hand: what a busy parent 
 _MOST_AHEAD = 256
 _OVERHEAD = 1e-5  # seconds that the shortest call takes a worker
 _FEW = 2  # with so few calls a worker may soon be idle
-_BATCH = 16  # so many calls are worth sending together, and reading the answers together
+_BATCH = 16  # so many calls are worth sending together
+_SHORTEST_LEISURE, _LONGEST_LEISURE = 3e-5, 1e-3  # seconds
 _SMOOTHING = 0.1
 
 
@@ -188,9 +189,8 @@ class Schedule(Generic[T]):
     def leisure(self) -> float:
         """Return for how many seconds nobody needs to look, because every worker is busy."""
         least = min((len(seat.calls) for seat in self.seats), default=0)
-        if least < _BATCH // 2:
-            return 0.0
-        return min(_AHEAD / 5, least * ((self._mean or 0.0) + _OVERHEAD) / 2)
+        busy = (least - _FEW) * ((self._mean or 0.0) + _OVERHEAD) / 2
+        return min(_LONGEST_LEISURE, busy) if busy > _SHORTEST_LEISURE else 0.0
 
     def _put_back(self, calls: Iterable[T]) -> None:
         for call in reversed(list(calls)):
@@ -221,7 +221,7 @@ class Schedule(Generic[T]):
             seat = min(open_seats, key=lambda seat: len(seat.calls))
             # Sending costs the same for one call and for many: unless the worker would idle soon,
             # wait until there are many.
-            enough = 1 if len(seat.calls) <= _FEW else min(_BATCH, self._depth // 4)
+            enough = 1 if len(seat.calls) <= _FEW else min(_BATCH, self._depth // 2)
             if len(seat.calls) <= self._depth // 2 and len(self.queue) >= enough:
                 return self._send(seat)
         return None

@@ -41,10 +41,7 @@ def bootstrap(module: str, *arguments: int) -> list[str]:
     from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
     path = [entry for entry in sys.path if isinstance(entry, str)]
-    code = (
-        f"import sys; sys.path[:] = {path!r}; "
-        f"from {module} import main; main(*{arguments!r})"
-    )
+    code = f"import sys; sys.path[:] = {path!r}; from {module} import main; main(*{arguments!r})"
     return [sys.executable, *_args_from_interpreter_flags(), "-c", code]
 
 
