@@ -30,6 +30,15 @@ class TakesCalls(Protocol):
         ...
 
 
+@runtime_checkable
+class CanStop(Protocol):
+    """A pool that can stop the calls that run."""
+
+    def close(self, cancel: bool = False) -> None:
+        """Close; with *cancel*, stop all calls."""
+        ...
+
+
 Pools = Mapping[Parallelization, Pool | Callable[[], Pool]]
 
 

@@ -118,7 +118,7 @@ def open_envelope(data: bytes, buffers: Iterable[Any] = ()) -> bytes:
         started, begin = time.time(), time.perf_counter()
         outcome: tuple[bool, Any]
         try:
-            outcome = (True, _result_bytes(label, run(packed, buffers)))
+            outcome = (True, dump_named({"result": run(packed, buffers)}, f"the result of {label}"))
         except BaseException as error:
             outcome = (False, pack_error(error))
         duration = time.perf_counter() - begin
@@ -234,15 +234,25 @@ def settle_in_worker(levels: Mapping[str, int]) -> None:
     _relay.install(levels)
 
 
-def _result_bytes(label: str, value: Any) -> bytes:
+def dump_named(
+    parts: Mapping[str, Any], what: str, buffer_callback: BufferCallback | None = None
+) -> bytes:
+    """Pickle the one value of *parts*, as `dump` does.
+
+    Args:
+        parts: The value, by the name that the path to what cannot be pickled begins with.
+        what: What it is, in words.
+        buffer_callback: See `dump`.
+
+    Raises:
+        PicklingError: It cannot travel; names the part of it that is at fault.
+    """
+    (value,) = parts.values()
     try:
-        return dump(value)
+        return dump(value, buffer_callback)
     except Exception as error:
-        path, reason = culprit({"result": value}, dump) or (
-            "it",
-            f"{type(error).__name__}: {error}",
-        )
-        raise PicklingError(f"the result of {label}", path, reason) from error
+        path, reason = culprit(parts, dump) or ("it", f"{type(error).__name__}: {error}")
+        raise PicklingError(what, path, reason) from error
 
 
 def pack_error(error: BaseException) -> tuple[bytes | None, str, str, str]:

@@ -30,7 +30,7 @@ import attrs
 from . import _map, _worlds, events
 from ._away import Away, cannot_travel, declared_context, settings_restorer
 from ._calls import Call, Decision, is_async, is_importable
-from ._capabilities import Capabilities, Pool, Pools, TakesCalls, with_sequential
+from ._capabilities import CanStop, Capabilities, Pool, Pools, TakesCalls, with_sequential
 from ._envelope import inside_worker, open_envelope, seal
 from ._errors import (
     ExecutorClosedError,
@@ -198,10 +198,12 @@ class Executor(concurrent.futures.Executor):
         level, reason = self._place(call)
         if reason is not None:
             self._report(call, level, reason)
+        if level is PROCESS and not awaited:
+            return self._submit_away(call, reason)
+        if self._scatters:
+            call = brought_home(call)
         if awaited:
             return self._schedule(self._conduct(call, level, reason))
-        if level is PROCESS:
-            return self._submit_away(call, reason)
         if not plain:
             return self._fly(call, level, reason, self._run_here, here=True)
         if level is SEQUENTIAL:
@@ -669,27 +671,34 @@ class Executor(concurrent.futures.Executor):
             wait: Return when all calls are done.
             cancel_futures: Cancel the calls that have not begun.
         """
+        self._shut(wait=wait, cancel=cancel_futures, stop=False)
+
+    def close(self, cancel: bool = False) -> None:
+        """Close the pools when all calls are done.
+
+        Args:
+            cancel: Cancel the calls that have not begun, and stop those that can be stopped:
+                coroutines, and calls in worker processes.
+        """
+        self._shut(wait=True, cancel=cancel, stop=cancel)
+
+    def _shut(self, *, wait: bool, cancel: bool, stop: bool) -> None:
         with self._lock:
             first = not self._closed
             self._closed = True
             self._own_threads = None
             pools, portal = list(self._pools.values()), self._portal_made
         if portal is not None:
-            portal.close(wait=wait, cancel=cancel_futures)
+            portal.close(wait=wait, cancel=stop)
         for pool in pools:
-            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+            if stop and isinstance(pool, CanStop):
+                pool.close(cancel=True)
+            else:
+                pool.shutdown(wait=wait, cancel_futures=cancel)
         if first:
             self._tear_down()
         if first and (pools or portal is not None):
             self._tell_lifecycle("closed", events.ExecutorClosed)
-
-    def close(self, cancel: bool = False) -> None:
-        """Close the pools when all calls are done.
-
-        Args:
-            cancel: Cancel the calls that have not begun.
-        """
-        self.shutdown(wait=True, cancel_futures=cancel)
 
     def __exit__(
         self,
@@ -697,9 +706,8 @@ class Executor(concurrent.futures.Executor):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # After Ctrl-C nobody waits for calls that have not begun.
-        hurried = error is not None and not isinstance(error, Exception)
-        self.shutdown(wait=True, cancel_futures=hurried)
+        # After Ctrl-C nobody waits for what is left.
+        self.close(cancel=error is not None and not isinstance(error, Exception))
 
     async def __aenter__(self) -> Self:
         return self

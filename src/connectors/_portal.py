@@ -6,8 +6,10 @@ bound to a loop (connections, locks, sessions) can be used by one call after ano
 
 from __future__ import annotations
 
+import abc
 import atexit
 import contextvars
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -28,15 +30,19 @@ class Portal:
     """
 
     def __init__(self, world: World, name: str) -> None:
-        self.loop: Any = None
-        self._running = _RUNNERS[world]()
+        run = _RUNNERS[world]()
+        self._run = run
         self._busy: set[Future[Any]] = set()
-        self._idle = threading.Condition()
-        self._thread = threading.Thread(target=self._running.run, name=name, daemon=True)
+        self._closing = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=run.run_in_thread, name=name, daemon=True)
         self._thread.start()
-        self._running.started.wait()
-        self.loop = self._running.loop
+        run.started.wait()
+        if run.failure is not None:
+            raise run.failure
+        self.loop: Any = run.loop
         _open.add(self)
+        weakref.finalize(self, run.stop).atexit = False
 
     @property
     def busy(self) -> bool:
@@ -55,45 +61,74 @@ class Portal:
         Args:
             coroutine: The coroutine.
             context: The context that it runs in; by default a copy of the caller's.
+
+        Raises:
+            RuntimeError: The portal is closed.
         """
         future: Future[Any] = Future()
-        with self._idle:
+        with self._lock:
+            if self._closing:
+                coroutine.close()
+                raise RuntimeError("cannot schedule a coroutine in a portal that is closed")
             self._busy.add(future)
-        future.add_done_callback(self._forget)
-        self._running.schedule(coroutine, future, context or contextvars.copy_context())
+        self._run.schedule(
+            coroutine,
+            future,
+            context or contextvars.copy_context(),
+            functools.partial(self._ended, future),
+        )
         return future
 
     def close(self, wait: bool = True, cancel: bool = False) -> None:
-        """Stop the loop.
+        """Take no more coroutines, and stop the loop when those that run have ended.
 
         Args:
-            wait: Let the coroutines that run end first; otherwise they are cancelled.
-            cancel: Cancel them even so.
+            wait: Return when the loop has stopped.
+            cancel: Cancel the coroutines that run.
         """
-        with self._idle:
+        with self._lock:
+            self._closing = True
             running = list(self._busy)
-        if cancel or not wait:
+        if cancel:
             for future in running:
                 future.cancel()
-        if wait and not self.here():
-            with self._idle:
-                self._idle.wait_for(lambda: not self._busy)
-        self._running.stop()
+        if not running:
+            self._run.stop()
         if wait and not self.here():
             self._thread.join()
-        _open.discard(self)
 
-    def _forget(self, future: Future[Any]) -> None:
-        with self._idle:
+    def _ended(self, future: Future[Any]) -> None:
+        with self._lock:
             self._busy.discard(future)
-            self._idle.notify_all()
+            over = self._closing and not self._busy
+        if over:
+            self._run.stop()
 
 
-class _AsyncioRun:
+class _Run(abc.ABC):
+    """An event loop in the thread that it is run in."""
+
     def __init__(self) -> None:
         self.started = threading.Event()
+        self.failure: BaseException | None = None
         self.loop: Any = None
-        self._stop: Any = None
+
+    def run_in_thread(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            if self.started.is_set():
+                raise
+            self.failure = error  # no loop could be made: whoever wanted it is told
+            self.started.set()
+
+    @abc.abstractmethod
+    def run(self) -> None:
+        """Run the loop until `stop` is called."""
+
+
+class _AsyncioRun(_Run):
+    _stop: Any = None
 
     def run(self) -> None:
         import asyncio
@@ -112,7 +147,11 @@ class _AsyncioRun:
         self._soon(self._stop.set)
 
     def schedule(
-        self, coroutine: Coroutine[Any, Any, Any], future: Future[Any], context: contextvars.Context
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        future: Future[Any],
+        context: contextvars.Context,
+        ended: Callable[[], None],
     ) -> None:
         import asyncio
 
@@ -127,12 +166,15 @@ class _AsyncioRun:
                 _settle_error(future, error)
             else:
                 _settle(future, result)
+            finally:
+                ended()
 
         def begin() -> None:
             nonlocal task
             if future.cancelled():
                 coroutine.close()
                 _settle_cancelled(future)
+                ended()
             else:
                 task = self.loop.create_task(perform(), context=context)
 
@@ -166,11 +208,8 @@ def _settle_cancelled(future: Future[Any]) -> None:
     future.set_running_or_notify_cancel()  # tells concurrent.futures.wait
 
 
-class _TrioRun:
-    def __init__(self) -> None:
-        self.started = threading.Event()
-        self.loop: Any = None
-        self._nursery: Any = None
+class _TrioRun(_Run):
+    _nursery: Any = None
 
     def run(self) -> None:
         import trio
@@ -189,7 +228,11 @@ class _TrioRun:
         self._soon(self._nursery.cancel_scope.cancel)
 
     def schedule(
-        self, coroutine: Coroutine[Any, Any, Any], future: Future[Any], context: contextvars.Context
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        future: Future[Any],
+        context: contextvars.Context,
+        ended: Callable[[], None],
     ) -> None:
         import trio
 
@@ -206,11 +249,14 @@ class _TrioRun:
                     _settle_cancelled(future)
                 else:
                     _settle(future, result)
+            finally:
+                ended()
 
         def begin() -> None:
             if future.cancelled():
                 coroutine.close()
                 _settle_cancelled(future)
+                ended()
             else:
                 context.run(self._nursery.start_soon, perform)
 
@@ -236,4 +282,4 @@ _RUNNERS: dict[World, type[_AsyncioRun | _TrioRun]] = {"asyncio": _AsyncioRun, "
 @atexit.register
 def _close_all() -> None:
     for portal in list(_open):
-        portal.close(wait=False)
+        portal.close(wait=False, cancel=True)

@@ -52,6 +52,9 @@ class View(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: what is viewed stays open."""
 
+    def close(self, cancel: bool = False) -> None:
+        """Do nothing, as `shutdown`."""
+
     def submit_call(self, call: Call) -> Future[Any]:
         return self._of.submit_call(call)
 

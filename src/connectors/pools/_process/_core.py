@@ -560,10 +560,9 @@ class Core:
 
     def _give_up(self) -> None:
         """Fail what waits, because no worker can be started; the next call may try again."""
-        error = ExecutorOpenError(self.name, {"worker": self._reason})
         for ticket in list(self.schedule.queue.values()):
             self.schedule.drop(ticket)
-            self._fail(ticket, error)
+            self._fail(ticket, ExecutorOpenError(self.name, {"worker": self._reason}))
         self._failures = 0
         self.schedule.freeze(False)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from connectors._calls import Call
 from connectors._cpus import available_cpus
-from connectors._envelope import Answer, context_variable, dump, pack
+from connectors._envelope import Answer, context_variable, dump, dump_named, pack
 
 from . import _scatter
 from ._child import Setup
@@ -200,7 +200,7 @@ class ProcessPool(concurrent.futures.Executor):
         core = self._core
         core.check_open()
         buffers: list[pickle.PickleBuffer] = []
-        data = dump(value, buffers.append)
+        data = dump_named({"the value": value}, "what is scattered", buffers.append)
         handle = Handle(core.release)
         core.share(handle.key, Shared(*wrap(data, buffers, core.segments.take)))
         return handle

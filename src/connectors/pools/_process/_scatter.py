@@ -35,8 +35,6 @@ class Handle:
     The value is what it was when it was scattered.
     """
 
-    __module__ = "connectors.pools"
-
     def __init__(self, release: Callable[[int], object]) -> None:
         self.key = next(_keys)
         self._finalizer = weakref.finalize(self, release, self.key)
