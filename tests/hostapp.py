@@ -11,7 +11,7 @@ import trio
 from connectors import Host, Parallelization
 from connectors._worlds import current_world
 
-host = Host("camera", executor="sequential")
+host = Host("studio", executor="sequential")
 
 
 @host.connector(parallelization=Parallelization.PROCESS)

@@ -119,7 +119,8 @@ class Reading:
     def python(self, block: Block) -> None:
         if block.name is not None:
             self._write(block)
-            sys.modules.pop(Path(block.name).stem, None)
+            # A module of a test may have this name; it comes back when the page is closed.
+            self._patch.delitem(sys.modules, Path(block.name).stem, raising=False)
             importlib.invalidate_caches()
             return
         # Tracebacks name the page and the line.

@@ -49,7 +49,7 @@ def test_a_method_is_called_in_every_way(name):
         assert list(detect.map(range(20))) == list(range(20))
         assert asyncio.run(detect.aio(5)) == 5
         assert trio.run(functools.partial(detect.aio, 6, factor=2)) == 12
-        assert host.call("camera.detect", 7) == host.call("detect", 7) == 7
+        assert host.call("studio.detect", 7) == host.call("detect", 7) == 7
 
 
 @pytest.mark.parametrize("name", BUILTINS)
@@ -87,13 +87,13 @@ def test_a_method_looks_like_its_function():
     assert str(inspect.signature(detect)) == "(frame, factor=1)"
     assert str(inspect.signature(Camera(1).read)) == "(x)"
     assert detect.function(3) == 3
-    assert detect.name == "camera.detect"
+    assert detect.name == "studio.detect"
     assert detect.parallelization is PROCESS
-    assert Camera(1).read.name == "camera.Camera.read"
+    assert Camera(1).read.name == "studio.Camera.read"
     assert Camera(1).read.parallelization is THREAD
     assert Camera(1).read.function(Camera(1), 1) == 2
-    assert "camera.detect" in repr(detect)
-    assert "camera.Camera.read" in repr(Camera(1).read)
+    assert "studio.detect" in repr(detect)
+    assert "studio.Camera.read" in repr(Camera(1).read)
 
 
 def test_bound_methods_compare_as_python_binds():
@@ -107,9 +107,7 @@ def test_bound_methods_compare_as_python_binds():
 
 def test_an_unknown_method_is_named():
     """The error lists the methods and says did-you-mean."""
-    with pytest.raises(
-        MethodNotFoundError, match=r"'detct'.*Did you mean 'camera.detect'"
-    ):
+    with pytest.raises(MethodNotFoundError, match=r"'detct'.*Did you mean 'studio.detect'"):
         host.call("detct", 1)
 
 
@@ -136,8 +134,8 @@ def test_two_methods_of_one_name_are_refused():
 def test_settings_route_methods(configured):
     """A method goes where the settings send it, with the limits that they set."""
     configured(
-        '[methods."camera.detect"]\nexecutor = "sequential"\nlabel = "eyes"\n'
-        '[methods."camera.Camera.*"]\nexecutor = "trio"\nretries = 3\n'
+        '[methods."studio.detect"]\nexecutor = "sequential"\nlabel = "eyes"\n'
+        '[methods."studio.Camera.*"]\nexecutor = "trio"\nretries = 3\n'
     )
     with connectors.observe() as observed:
         detect(1)
@@ -146,7 +144,7 @@ def test_settings_route_methods(configured):
     submitted = list(observed.of(events.CallSubmitted))
     assert [(event.executor, event.label) for event in submitted] == [
         ("sequential", "eyes"),
-        ("trio", "camera.Camera.read"),
+        ("trio", "studio.Camera.read"),
     ]
 
 
@@ -154,7 +152,7 @@ def test_the_nearest_route_wins(configured):
     """`use` goes before settings, settings before the decorator, the decorator before the host."""
     assert scale.host.executor_of("scale").name == "threading"  # the decorator's
     assert host.executor_of("detect").name == "sequential"  # the host's
-    configured('[methods."camera.scale"]\nexecutor = "trio"\n')
+    configured('[methods."studio.scale"]\nexecutor = "trio"\n')
     assert host.executor_of("scale").name == "trio"
     with host.use(executor="sequential"):
         assert host.executor_of("scale").name == "sequential"
@@ -255,7 +253,7 @@ def test_use_is_seen_by_child_tasks_only():
 def test_limits_of_the_decorator_hold():
     """A timeout in the decorator is a limit of each call."""
     with host.use(executor="threading"):
-        with pytest.raises(connectors.CallTimeoutError, match="camera.wait_in_loop"):
+        with pytest.raises(connectors.CallTimeoutError, match="studio.wait_in_loop"):
             wait_in_loop()
 
 
@@ -346,5 +344,5 @@ def test_ctrl_c_in_a_call_leaves_it():
 def test_a_host_tells_what_it_has():
     """Its methods are listed in order."""
     assert host.methods[0] is detect
-    assert host.method("camera.detect") is detect
-    assert "'camera'" in repr(host)
+    assert host.method("studio.detect") is detect
+    assert "'studio'" in repr(host)

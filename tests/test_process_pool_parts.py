@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
+from connectors._map import Sizer
 from connectors.pools._process import _wire
-from connectors.pools._process._map import Sizer
 from connectors.pools._process._memory import LARGE_SIZE, Segment, Segments, unwrap, wrap
 from connectors.pools._process._wire import Disconnected, Inbox, Outbox
 

@@ -62,6 +62,7 @@ _blocked: contextvars.ContextVar[tuple[Executor, ...]] = contextvars.ContextVar(
     "_blocked", default=()
 )
 
+_POOLS_TRIED = 5
 _AWAITED = "an async def method is awaited in the executor's loop"
 
 
@@ -581,11 +582,25 @@ class Executor(concurrent.futures.Executor):
             return self._fall_back(call, error)
 
         def runner(flight: Flight) -> Future[Any]:
-            pool = self._pool(PROCESS)
-            sent = pool.submit(open_envelope, sealed)
+            sent, pool = self._send(sealed)
             return Away(sent, call, self, pool, flight.answered)
 
         return self._fly(call, PROCESS, reason, runner, here=False)
+
+    def _send(self, sealed: bytes) -> tuple[Future[Any], Pool]:
+        """Give *sealed* to the process pool, or to the next one if that broke as a whole."""
+        for attempt in range(_POOLS_TRIED):
+            pool = self._pool(PROCESS)
+            try:
+                return pool.submit(open_envelope, sealed), pool
+            except RuntimeError as error:  # a BrokenExecutor is one
+                broken = isinstance(error, concurrent.futures.BrokenExecutor)
+                discarded = self._pools.get(PROCESS) is not pool  # when a neighbour's call crashed
+                if attempt == _POOLS_TRIED - 1 or self._closed or not (broken or discarded):
+                    raise
+                if broken:
+                    self._discard_pool(pool)
+        raise AssertionError("unreachable")
 
     def _fall_back(self, call: Call, error: PicklingError) -> Future[Any]:
         if self.strict:

@@ -399,11 +399,20 @@ class EagerMap(GoodPools):
         return self
 
 
-class DoesNotDrain(GoodPools):
-    """Returns from closing while calls still run."""
+class HastyPool(ThreadPoolExecutor):
+    """Does not wait for what it runs."""
 
     def shutdown(self, wait=True, *, cancel_futures=False):
         super().shutdown(wait=False, cancel_futures=cancel_futures)
+
+
+class DoesNotDrain(Executor):
+    """Returns from closing while calls still run."""
+
+    capabilities = Capabilities(levels={THREAD})
+
+    def pools(self):
+        return {THREAD: HastyPool}
 
 
 class NeverEnds(GoodOverride):

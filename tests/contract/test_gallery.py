@@ -38,7 +38,7 @@ GALLERY = [
     ("StarvesInside", "calls_inside_calls", HANG),
     ("BlocksTheLoop", "loop_goes_on", HANG),
     ("EagerMap", "map_infinite", HANG),
-    ("DoesNotDrain", "close_drains", "calls that are done"),
+    ("DoesNotDrain", "close_drains", "close() returned while calls ran"),
     ("NeverEnds", "submit", "its process still ran"),
     ("SwapsResults", "submit", "THREAD: results"),
 ]

@@ -11,7 +11,7 @@ from connectors import Capabilities, Executor, Parallelization, Pools, option
 class NiceExecutor(Executor):
     """Runs PROCESS calls on all CPUs, in processes that step back when others need a CPU."""
 
-    capabilities = Capabilities(levels={Parallelization.PROCESS}, kills=True)
+    capabilities = Capabilities(levels={Parallelization.PROCESS}, kills=True, context=False)
 
     niceness: int = option(default=10, minimum=1, help="how far to step back; 19 is the most")
 
@@ -20,6 +20,4 @@ class NiceExecutor(Executor):
         from connectors.pools import ProcessPool  # who only looks at the class needs no engine
 
         step_back = functools.partial(os.nice, self.niceness)
-        return {
-            Parallelization.PROCESS: lambda: ProcessPool(initializer=step_back, kill_on_cancel=True)
-        }
+        return {Parallelization.PROCESS: lambda: ProcessPool(initializer=step_back, name=self.name)}

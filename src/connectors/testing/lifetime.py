@@ -27,6 +27,8 @@ from ._gate import Gate, Visitor
 
 PROCESS = Parallelization.PROCESS
 
+_TEMPTATION = 0.2
+
 
 @check()
 def check_close_twice(maker: Maker) -> None:
@@ -94,14 +96,15 @@ def check_close_drains(maker: Maker) -> None:
             futures = [view.submit(jobs.knock, gate.address, tag) for tag in range(size)]
             first = gate.visitor()
             closing = _begin_to_close(executor)
+            # While the first call is held close() cannot return; whoever would let it return has
+            # the time to do so. This is no limit: an executor that drains passes however slow.
+            closing.join(_TEMPTATION)
+            expect(closing.is_alive(), f"{level}: close() returned while calls ran")
             with gate.answering(Visitor.let_in):
                 first.let_in()
                 closing.join()
-                same(
-                    [each.done() for each in futures],
-                    [True] * size,
-                    f"{level}: calls that are done",
-                )
+                done = [each.done() for each in futures]
+                same(done, [True] * size, f"{level}: calls that are done")
                 got = [each.exception() or each.result() for each in futures]
                 same(got, list(range(size)), f"{level}: outcomes of calls, after close()")
 

@@ -87,7 +87,8 @@ def _initializer(described: str | bytes) -> Callable[[], object]:
 
 def main(sock: int, tokens: int) -> NoReturn:
     """Work for the parent at the other end of *sock*, until it closes *tokens*."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent decides what Ctrl-C ends. Not SIG_IGN: programs that calls start would inherit it.
+    signal.signal(signal.SIGINT, lambda *_: None)
     os.set_inheritable(sock, False)
     os.set_inheritable(tokens, False)
     with contextlib.suppress(ValueError, OSError):  # the parent has no stderr

@@ -15,15 +15,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from connectors import _map
 from connectors._calls import Call
 from connectors._cpus import available_cpus
 from connectors._envelope import Answer, context_variable, dump, dump_named, pack
+from connectors._flags import Parallelization
+from connectors._flight import annotate
 
 from . import _scatter
 from ._child import Setup
 from ._core import Core, Shared
 from ._launch import START_METHODS
-from ._map import Mapping, Sizer
 from ._memory import wrap
 from ._scatter import Handle
 from ._schedule import Schedule
@@ -183,9 +185,16 @@ class ProcessPool(concurrent.futures.Executor):
             TimeoutError: The iterator raises it when the limit is over.
         """
         self._core.check_open()
-        sizer = Sizer(chunksize, _length(iterables), 4 * self._processes)
-        size = buffersize or 3 * self._processes
-        mapping = Mapping(self.submit, fn, iterables, sizer, buffersize=size, timeout=timeout)
+        call = Call(fn)
+        mapping = _map.Mapping(
+            self.submit_call,
+            call,
+            iterables,
+            _map.Sizer(chunksize, _map.length_of(iterables), 4 * self._processes),
+            buffersize=buffersize or 3 * self._processes,
+            timeout=timeout,
+            note=lambda error: annotate(error, call.label, self._name, Parallelization.PROCESS),
+        )
         return mapping.results()
 
     def scatter(self, value: Any) -> Handle:
@@ -280,8 +289,3 @@ def _blas_threads(wanted: int | None, processes: int) -> dict[str, str]:
     if wanted is None:
         names = itertools.filterfalse(os.environ.__contains__, names)
     return dict.fromkeys(names, threads)
-
-
-def _length(iterables: Sequence[Any]) -> int | None:
-    lengths = [len(items) for items in iterables if hasattr(items, "__len__")]
-    return min(lengths) if lengths and len(lengths) == len(iterables) else None
