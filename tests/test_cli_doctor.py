@@ -10,6 +10,8 @@ import pytest
 from connectors.cli import _doctor, main
 from connectors.settings import explain_cpus
 
+pytestmark = pytest.mark.slow
+
 GOOD = """
     import connectors
 

@@ -393,6 +393,7 @@ def test_recursive_structures(pool):
     assert calls.is_ring(pool.submit(calls.ring).result())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 16 << 30,
     reason="needs 16 GB of free memory",
@@ -420,7 +421,7 @@ def test_timeout_kills(pool, tmp_path):
 
 def test_timeout_counts_from_the_beginning(single):
     """Waiting for a worker is no part of a call's limit."""
-    call = Call(calls.sleep, (0.06, "slept"), timeout=0.15)
+    call = Call(calls.sleep, (0.3, "slept"), timeout=1.2)
     futures = [single.submit_call(call) for _ in range(5)]
 
     assert ["slept"] * 5 == [future.result() for future in futures]
@@ -663,6 +664,7 @@ def open_files():
     return found
 
 
+@pytest.mark.slow
 def test_fifty_pools_leave_nothing():
     """Pools that are opened and closed leave no descriptor, thread, process or memory."""
     array = np.zeros(100_000)

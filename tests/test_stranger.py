@@ -15,7 +15,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "nice"), reason="the plugin needs os.nice")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "nice"), reason="the plugin needs os.nice"),
+]
 
 PROJECT = Path(__file__).parents[1]
 PLUGIN = PROJECT / "examples" / "connectors-nice"

@@ -10,6 +10,8 @@ import pytest
 
 from connectors.testing import CHECKS, run_checks
 
+pytestmark = pytest.mark.slow
+
 HANG = "still ran after"
 
 # What a bad executor does, the check that catches it, and what the check says.

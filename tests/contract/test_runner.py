@@ -15,6 +15,8 @@ from connectors.testing import CHECKS, CheckResult, Runner, run_checks
 from connectors.testing import _runner as runner_module
 from connectors.testing._gate import Gate
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {check.id: check for check in CHECKS}
 
 
