@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NEWER := 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors tests newer bench clean
+.PHONY: help demo test lint types floors tests newer bench faults clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -44,6 +44,10 @@ newer: ## the tests on each newer Python that is installed
 bench: $(READY) ## ours and peers, side by side, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	$(BIN)/python bench/run.py
+
+faults: $(READY) ## what happens when things go wrong, in ours and in peers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	$(BIN)/python bench/faults.py
 
 clean: ## remove what was set up
 	rm -rf $(VENV) .venv-3.* build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,7 +20,7 @@ import os
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -28,45 +28,34 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from . import _map, _worlds, events
-from ._away import Away, cannot_travel, declared_context, settings_restorer
-from ._calls import Call, Decision, is_async, is_importable
-from ._capabilities import CanStop, Capabilities, Pool, Pools, TakesCalls, with_sequential
+from ._away import Away, declared_context, settings_restorer
+from ._calls import Call, Decision, is_async
+from ._capabilities import CanStop, Pool, Pools, TakesCalls
 from ._envelope import inside_worker, open_envelope, seal
 from ._errors import (
     ExecutorClosedError,
     ExecutorOpenError,
-    FallbackError,
     PicklingError,
 )
 from ._flags import Parallelization
 from ._flight import Flight, Story, annotate, conduct
-from ._portal import Portal
+from ._levels import PROCESS, SEQUENTIAL, THREAD, Levels, within
+from ._loops import Loops
 from ._scattered import Scattered, brought_home
 from .pools import InlinePool, ThreadPool, TrioThreadPool
 from .settings import Setting, check_options, option, options_of
-
-SEQUENTIAL, THREAD, PROCESS = Parallelization
-
 
 _logger = logging.getLogger("connectors")
 _inline = InlinePool()
 _performing: contextvars.ContextVar[tuple[Executor, Any] | None] = contextvars.ContextVar(
     "_performing", default=None
 )
-_within: contextvars.ContextVar[tuple[Executor, ...]] = contextvars.ContextVar(
-    "_within", default=()
-)
 
-
-_blocked: contextvars.ContextVar[tuple[Executor, ...]] = contextvars.ContextVar(
-    "_blocked", default=()
-)
 
 _POOLS_TRIED = 5
-_AWAITED = "an async def method is awaited in the executor's loop"
 
 
-class Executor(concurrent.futures.Executor):
+class Executor(Loops, Levels, concurrent.futures.Executor):
     """Runs calls where they wish to run, as far as it can: the base of every executor.
 
     A subclass overrides `pools`, which is all that most need, or the coroutine `run_method`, for
@@ -92,11 +81,7 @@ class Executor(concurrent.futures.Executor):
         [1, 4, 9]
     """
 
-    #: A subclass declares them; an instance whose options leave levels out narrows them.
-    capabilities: Capabilities = Capabilities()
     hook_api: ClassVar[int] = 1
-    #: The async library in which ``async def`` methods are awaited.
-    world: ClassVar[_worlds.World] = "asyncio"
     #: Called with ``"opened"`` or ``"closed"`` and the executor.
     lifecycle_observers: ClassVar[list[Callable[[str, Executor], object]]] = []
 
@@ -107,11 +92,8 @@ class Executor(concurrent.futures.Executor):
     retries: int = option(default=0, minimum=0, help="how often a call that failed is run again")
     label: str | None = option(default=None, help="the name of its calls in messages and events")
 
-    name: str
     settings: Mapping[str, Setting]
     decisions: tuple[Decision, ...]
-
-    _overrides: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -141,12 +123,10 @@ class Executor(concurrent.futures.Executor):
         # The open thread pool, if it gives calls their context and lets nested calls through.
         self._own_threads: ThreadPool | None = None
         self._sources: Pools | None = None
-        self._levels_found: frozenset[Parallelization] | None = None
         self._widest_found: Parallelization | None = None
-        self._portal_made: Portal | None = None
         self._scatters = False
-        self._native_loops: list[Any] = []
-        self._told: set[tuple[str, str]] = set()
+        self._native_loops = []
+        self._told = set()
 
     # What a concrete executor says
 
@@ -370,163 +350,6 @@ class Executor(concurrent.futures.Executor):
             return Scattered(value, None if scatter is None else scatter(value))
         except PicklingError:
             return Scattered(value)  # the calls that are given it fall back, and say why
-
-    # Coroutines
-
-    def run_coroutine(self, coro: Coroutine[Any, Any, Any]) -> Any:
-        """Run *coro* in the loop of this executor, block until it ends and return its result.
-
-        Works in plain code and where an event loop is running.
-        """
-        try:
-            future = self._schedule(coro)
-        except ExecutorClosedError:
-            coro.close()
-            raise
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # Ctrl-C in the wait; a future that is done does not mind
-            raise
-
-    def _schedule(self, coro: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Run *coro* in the loop of this executor, or in another one if that is blocked."""
-        portal = self._portal()
-        if not portal.here() and self not in _blocked.get():
-            return portal.schedule(coro)
-        # What runs in the loop calls us and may wait for the outcome, and all below it too.
-        context = contextvars.copy_context()
-        context.run(_blocked.set, (*_blocked.get(), self))
-        nested = Portal(self.world, f"connectors-{self.name}-nested")
-        future = nested.schedule(coro, context)
-        future.add_done_callback(lambda _: nested.close(wait=False))
-        return future
-
-    def run_until_complete(self, awaitable: Any) -> Any:
-        """Block until *awaitable* is done and return its result.
-
-        Args:
-            awaitable: A coroutine, another awaitable, or a `concurrent.futures.Future`.
-
-        Raises:
-            ValueError: It is a future or a task of another loop than this executor's.
-        """
-        if isinstance(awaitable, Future):
-            return awaitable.result()
-        loop = getattr(awaitable, "get_loop", None)
-        if loop is not None and loop() is not self._portal().loop:
-            raise ValueError(
-                f"{awaitable!r} belongs to another event loop than that of '{self.name}'; "
-                "await it there, or pass the coroutine itself"
-            )
-        return self.run_coroutine(_worlds.awaited(awaitable))
-
-    def run_coroutines(self, coros: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
-        """Run *coros* at the same time in the loop of this executor and wait for all of them.
-
-        Returns:
-            Their results, in order.
-
-        Raises:
-            ExceptionGroup: Several failed. The failure of a single one is raised as it is.
-        """
-        return list(self.run_coroutine(_worlds.gather(list(coros))))
-
-    def get_event_loop(self) -> Any:
-        """Return the loop in which this executor awaits something now, or `None` when idle.
-
-        For an executor of the trio world it is a trio token.
-        """
-        here = _worlds.current_loop()
-        with self._lock:
-            portal = self._portal_made
-            if portal is not None and portal.busy:
-                return here if here in self._native_loops else portal.loop
-            if here in self._native_loops:
-                return here
-            return self._native_loops[-1] if self._native_loops else None
-
-    # Levels
-
-    def level_for(self, wish: Parallelization) -> Parallelization:
-        """Return the level at which a call with *wish* runs here if nothing stands against it."""
-        return next(level for level in wish.fallbacks if level in self._available())
-
-    def explain(
-        self, method: Callable[..., Any] | Call, wish: Parallelization | None = None
-    ) -> Decision:
-        """Return where *method* would run, and why not elsewhere. It is not called.
-
-        Args:
-            method: A function, method, or `Call`.
-            wish: How far away it may run; by default as far as this executor can.
-        """
-        call = method if isinstance(method, Call) else self._call(method, (), {})
-        if wish is not None:
-            call = attrs.evolve(call, wish=wish)
-        rejected: dict[str, str] = {}
-        for level in call.wish.fallbacks:
-            objection = self._objection(call, level) or cannot_travel(call, level)
-            if objection is None:
-                break
-            rejected[level.name] = objection
-        why = "" if rejected else "as far as it may"
-        possible = tuple(level.name for level in Parallelization if level in self._available())
-        subject = f"{call.label} on '{self.name}'"
-        return Decision(subject, call.wish.name, possible, level.name, rejected, why)
-
-    def _available(self) -> frozenset[Parallelization]:
-        found = self._levels_found
-        if found is None:
-            found = with_sequential(self._find_pools())
-            if self._overrides:
-                found |= self.capabilities.levels
-            self._levels_found = found
-        return found
-
-    def _levels_known(self) -> bool:
-        # An override of run_method that declares nothing is left to decide by itself.
-        return not self._overrides or self.capabilities != Executor.capabilities
-
-    def _place(self, call: Call) -> tuple[Parallelization, str | None]:
-        """Return the level for *call*, and the reason if it is nearer than wished."""
-        reason = None
-        for level in call.wish.fallbacks:
-            objection = self._objection(call, level)
-            if objection is None:
-                return level, reason
-            reason = reason or objection
-        return SEQUENTIAL, reason
-
-    def _objection(self, call: Call, level: Parallelization) -> str | None:
-        if self._closed:
-            raise ExecutorClosedError(self.name)
-        if level is SEQUENTIAL:
-            return None
-        if is_async(call.function) and not self._overrides:
-            return _AWAITED if level is PROCESS else None
-        if level not in self._available() and self._levels_known():
-            return f"'{self.name}' has no pool for {level}"
-        if level is PROCESS:
-            if call.writes:
-                return "it changes its instance, and in another process the change would be lost"
-            if inside_worker():
-                return "this already is a worker process"
-            if self.capabilities.importable and not is_importable(call.function):
-                return f"'{self.name}' runs only functions that its workers can import"
-        elif self in _within.get():
-            return "it is called from a worker thread of the same executor"
-        return None
-
-    def _report(self, call: Call, level: Parallelization, reason: str) -> None:
-        label = call.label
-        if self.strict:
-            raise FallbackError(label, self.name, call.wish, level, reason)
-        if (label, reason) not in self._told:
-            self._told.add((label, reason))
-            _logger.info(
-                "%s runs as %s on '%s', not as %s: %s", label, level, self.name, call.wish, reason
-            )
 
     # How a call is run at each level
 
@@ -789,17 +612,9 @@ class Executor(concurrent.futures.Executor):
                     self._sources = dict(self.pools())
         pool.shutdown(wait=False)
 
-    def _portal(self) -> Portal:
-        with self._lock:
-            if self._closed:
-                raise ExecutorClosedError(self.name)
-            if self._portal_made is not None:
-                return self._portal_made
-            first = not self._pools
-            portal = self._portal_made = Portal(self.world, f"connectors-{self.name}-loop")
-        if first:
+    def _loop_made(self) -> None:
+        if not self._pools:
             self._tell_lifecycle("opened", events.ExecutorOpened)
-        return portal
 
     def _tell_lifecycle(self, what: str, kind: type[events.Event]) -> None:
         if events.observed():
@@ -813,11 +628,11 @@ class Executor(concurrent.futures.Executor):
 
 def _run_within(executor: Executor, function: Callable[..., Any], *args: Any) -> Any:
     """Run *function* so that the calls that it makes know whose thread they would wait for."""
-    token = _within.set((*_within.get(), executor))
+    token = within.set((*within.get(), executor))
     try:
         return function(*args)
     finally:
-        _within.reset(token)
+        within.reset(token)
 
 
 def _run_noted(call: Call, executor: str, level: Parallelization) -> Any:
