@@ -18,9 +18,7 @@ import os
 import pickle
 import sys
 import time
-import traceback
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -28,7 +26,8 @@ import attrs
 from . import _relay
 from ._calls import Call
 from ._culprit import culprit
-from ._errors import ConnectorsError, PicklingError, RemoteError
+from ._errors import ConnectorsError, PicklingError
+from ._packed_errors import pack_error, unpack_error
 
 BufferCallback = Callable[[pickle.PickleBuffer], Any]
 LARGE_BUFFER = 1 << 16  # smaller ones are copied faster than they are described
@@ -253,65 +252,3 @@ def dump_named(
     except Exception as error:
         path, reason = culprit(parts, dump) or ("it", f"{type(error).__name__}: {error}")
         raise PicklingError(what, path, reason) from error
-
-
-def pack_error(error: BaseException) -> tuple[bytes | None, str, str, str]:
-    """Return the pickled *error* if it can be pickled, and what is told of it if it cannot."""
-    tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
-        tb = tb.tb_next  # our own frames tell the reader nothing
-    error.__traceback__ = tb
-    kind = type(error)
-    try:
-        packed = _dump_error(error)
-    except Exception:
-        packed = None
-    text = "".join(traceback.format_exception(error))
-    return packed, f"{kind.__module__}.{kind.__qualname__}", _text_of(error), text
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "(its text cannot be told: str() of it raises)"
-
-
-def _dump_error(error: BaseException) -> bytes:
-    import io
-
-    import cloudpickle
-    from tblib import pickling_support
-
-    class ErrorPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
-        """Pickles exceptions with their causes and with the frames of their tracebacks."""
-
-        def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, BaseException):
-                return pickling_support.pickle_exception(obj)
-            if isinstance(obj, types.TracebackType):
-                return pickling_support.pickle_traceback(obj)
-            return super().reducer_override(obj)
-
-    file = io.BytesIO()
-    ErrorPickler(file, protocol=5).dump(error)
-    return file.getvalue()
-
-
-def unpack_error(payload: tuple[bytes | None, str, str, str]) -> BaseException:
-    packed, type_name, message, text = payload
-    if packed is None:
-        return RemoteError(type_name, message, text, "it cannot be pickled")
-    try:
-        error = next(_rebuilt(packed))
-    except Exception as failure:
-        return RemoteError(type_name, message, text, f"{type(failure).__name__}: {failure}")
-    if isinstance(error, BaseException):
-        return error
-    return RemoteError(type_name, message, text, f"it unpickles as a {type(error).__name__}")
-
-
-def _rebuilt(packed: bytes) -> Iterator[Any]:
-    # The frames of a rebuilt traceback lead back to where it was rebuilt, and so to all that is
-    # held there, the future of the call for instance. Behind a generator the way back ends.
-    yield pickle.loads(packed)

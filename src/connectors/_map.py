@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 
 from ._calls import Call
-from ._envelope import pack_error, unpack_error
 from ._errors import CallTimeoutError
+from ._packed_errors import pack_error, unpack_error
 
 _SECONDS = 0.02  # beside a chunk of this length the cost of sending it vanishes
 _LEAST_SECONDS = 0.001  # shorter ones are not made, not even to share the last items fairly

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from connectors._envelope import pack_error
+from connectors._packed_errors import pack_error
 
 from ._check import Check
 from ._result import Subject

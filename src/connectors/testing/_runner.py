@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from connectors import Capabilities, ConnectorsError, Executor
-from connectors._envelope import unpack_error
 from connectors._errors import did_you_mean, listing
+from connectors._packed_errors import unpack_error
 
 from ._check import Check
 from ._child import CAPABILITIES, OUTPUT, Order

@@ -28,7 +28,8 @@ import attrs
 
 from connectors import _relay
 from connectors._culprit import culprit
-from connectors._envelope import dump, pack_error, run, settle_in_worker
+from connectors._envelope import dump, run, settle_in_worker
+from connectors._packed_errors import pack_error
 
 from . import _scatter, _wire
 from ._memory import Segment, unwrap, wrap

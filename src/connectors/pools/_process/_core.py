@@ -32,7 +32,7 @@ from typing import Any
 import attrs
 
 from connectors import _relay, events
-from connectors._envelope import Answer, unpack_error
+from connectors._envelope import Answer
 from connectors._errors import (
     CallTimeoutError,
     ExecutorClosedError,
@@ -42,6 +42,7 @@ from connectors._errors import (
 )
 from connectors._flags import Parallelization
 from connectors._flight import annotate
+from connectors._packed_errors import unpack_error
 
 from . import _launch, _wire
 from ._memory import Segment, Segments, unwrap
