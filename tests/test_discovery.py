@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import connectors
 from connectors import _discovery
 from connectors._discovery import BUILTINS, Source, scan
 
@@ -130,3 +131,15 @@ def test_static_table_is_what_is_installed(registry, name):
     installed = importlib.metadata.distribution("connectors-executors").entry_points
 
     assert [each.value for each in installed if each.name == name] == [BUILTINS[name]]
+
+
+def test_the_name_of_a_stranger_is_the_one_that_its_class_bears(install):
+    """Build tools sort entry points; an alias that comes first in the alphabet stays an alias."""
+    install(
+        "nice-dist",
+        executors={"background": "nice_mod:NiceExecutor", "nice": "nice_mod:NiceExecutor"},
+    )
+
+    (info,) = (info for info in connectors.available_executors() if not info.builtin)
+
+    assert (info.name, info.aliases) == ("nice", ("background",))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from .settings import normalise
+
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
@@ -173,8 +175,14 @@ def _offers(entry_points: Iterable[EntryPoint]) -> Iterator[Offer]:
         if number not in sources:
             sources[number] = Source(entry_point.dist)
         names.setdefault((number, entry_point.value), []).append(entry_point.name)
-    for (number, value), (name, *aliases) in names.items():
-        yield _offer(name, aliases, value, sources[number])
+    for (number, value), claimed in names.items():
+        # Build tools sort entry points: the name that the class bears is the one that was meant.
+        claimed.sort(key=lambda name, value=value: not _is_named_after(value, name))
+        yield _offer(claimed[0], claimed[1:], value, sources[number])
+
+
+def _is_named_after(value: str, name: str) -> bool:
+    return normalise(value.rpartition(":")[2]) in (normalise(name), f"{normalise(name)}executor")
 
 
 def _offer(name: str, aliases: list[str], value: str, source: Source) -> Offer:

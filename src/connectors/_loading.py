@@ -72,9 +72,8 @@ def _nothing(module: str, path: str, error: Exception) -> str:
 
 def _broken(offer: Offer, reason: str) -> PluginLoadError:
     if offer.source.distribution is None:
-        return PluginLoadError(
-            offer.name, str(offer.source), reason, f"Correct the address '{offer.value}'."
-        )
+        cure = f"Correct the address '{offer.value}'" if "address" in reason else "Mend that module"
+        return PluginLoadError(offer.name, str(offer.source), reason, f"{cure}.")
     return PluginLoadError(
         offer.name,
         str(offer.source),
