@@ -177,8 +177,9 @@ def _offers(entry_points: Iterable[EntryPoint]) -> Iterator[Offer]:
         names.setdefault((number, entry_point.value), []).append(entry_point.name)
     for (number, value), claimed in names.items():
         # Build tools sort entry points: the name that the class bears is the one that was meant.
-        claimed.sort(key=lambda name, value=value: not _is_named_after(value, name))
-        yield _offer(claimed[0], claimed[1:], value, sources[number])
+        name = next((name for name in claimed if _is_named_after(value, name)), claimed[0])
+        aliases = [other for other in claimed if other != name]
+        yield _offer(name, aliases, value, sources[number])
 
 
 def _is_named_after(value: str, name: str) -> bool:
