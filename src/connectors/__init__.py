@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ._factory import executor
     from ._flags import Laziness, Parallelization
     from ._hookspecs import HOOK_API, hookimpl
-    from ._host import BoundMethod, ConnectorMethod, Host
+    from ._host import Host
+    from ._method import BoundMethod, ConnectorMethod
     from ._option import option
     from ._registry import (
         available_executors,
@@ -119,7 +120,8 @@ _HOMES = {
     "_factory": ("executor",),
     "_flags": ("Laziness", "Parallelization"),
     "_hookspecs": ("HOOK_API", "hookimpl"),
-    "_host": ("BoundMethod", "ConnectorMethod", "Host"),
+    "_host": ("Host",),
+    "_method": ("BoundMethod", "ConnectorMethod"),
     "_option": ("option",),
     "_registry": (
         "available_executors",

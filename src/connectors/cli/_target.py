@@ -18,7 +18,7 @@ import attrs
 from connectors import ConnectorMethod, Executor, Parallelization
 from connectors._calls import label_of
 from connectors._errors import did_you_mean
-from connectors._host import BoundMethod, Configured
+from connectors._method import BoundMethod, Configured
 
 from ._usage import UsageError
 
