@@ -47,7 +47,9 @@ class Portal:
     @property
     def busy(self) -> bool:
         """Whether a coroutine runs in the loop."""
-        return bool(self._busy)
+        # Who has the result finds the loop idle; what was cancelled may still be cleaning up.
+        with self._lock:
+            return any(not future.done() or future.cancelled() for future in self._busy)
 
     def here(self) -> bool:
         """Tell whether the calling thread is the portal's."""

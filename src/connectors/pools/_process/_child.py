@@ -145,10 +145,7 @@ class _Child:
     def find(self, number: int) -> Frame | None:
         """Return the call that was sent under *number*, and heed what came before it."""
         if not number:
-            while self.frames or select.select([self.sock], [], [], 0)[0]:
-                if self.frames and self.frames[0].kind == _wire.CALL:
-                    break
-                self.heed(self.frame())
+            self.heed_news()
             return None
         while True:
             frame = self.frame()
@@ -158,6 +155,18 @@ class _Child:
                 return frame
             elif frame.descriptor is not None:
                 os.close(frame.descriptor)
+
+    def heed_news(self) -> None:
+        """Heed what was sent up to the next call, which is left where it is."""
+        while True:
+            if self.frames:
+                if self.frames[0].kind == _wire.CALL:
+                    return
+                self.heed(self.frames.popleft())
+            elif select.select([self.sock], [], [], 0)[0]:
+                self.frames.extend(self.inbox.receive(self.sock))
+            else:
+                return
 
     def frame(self) -> Frame:
         while not self.frames:
