@@ -1022,3 +1022,105 @@ def test_nested_calls_do_not_deadlock(builtin, depth):
 
         assert small.submit(nest_small, depth).result(60) == depth
     assert builtin.options(wish=THREAD).submit(nest, depth).result(60) == depth
+
+
+# What a hostile user does
+
+
+class Alien(BaseException):
+    """Neither an `Exception` nor known to any event loop."""
+
+
+async def raise_(error):
+    raise error
+
+
+@pytest.mark.parametrize("kind", [Alien, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_whatever_a_coroutine_raises_ends_it_alone(builtin, kind):
+    """Any exception reaches the caller, and the loop goes on."""
+    with pytest.raises((kind, concurrent.futures.CancelledError)):
+        builtin.run_coroutine(raise_(kind()))
+    if kind is not asyncio.CancelledError:
+        with pytest.raises(kind):
+            builtin.run_coroutines([raise_(kind()), give_nothing()])
+        with pytest.raises(BaseExceptionGroup):
+            builtin.run_coroutines([raise_(kind()), raise_(kind())])
+    assert builtin.run_coroutine(give_nothing()) is None
+    assert builtin.submit(add, 1).result() == 2
+
+
+def raise_stop():
+    raise StopIteration("mine")
+
+
+def test_a_stop_iteration_is_told_to_an_awaiting_caller(builtin):
+    """A coroutine cannot raise `StopIteration`: its caller gets what Python makes of it."""
+
+    async def body():
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await builtin.run_method(THREAD, raise_stop, None)
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("name", ["threading", "trio"])
+def test_a_call_may_close_its_executor(name):
+    """Closing from a worker thread does not wait for that very thread."""
+    executor = connectors.executor(name, threads=1)
+
+    def close():
+        executor.close()
+        return "closed"
+
+    assert executor.submit(close).result(30) == "closed"
+    executor.close()
+
+
+def test_map_inline_keeps_its_timeout():
+    """The limit of a map holds where the calls run inline as well."""
+    with connectors.executor("sequential") as executor:
+        with pytest.raises(CallTimeoutError, match="map of"):
+            list(executor.map(add, [1, 2], timeout=0))
+
+
+@pytest.mark.parametrize("wish", ["thread", None, 3])
+def test_what_is_no_wish_is_named(threads, wish):
+    """A level that is none is refused where it is given."""
+    with pytest.raises(connectors.OptionError, match="no connectors.Parallelization"):
+        threads.level_for(wish)
+    with pytest.raises(connectors.OptionError, match="no connectors.Parallelization"):
+        asyncio.run(threads.run_method(wish, add, None, 1))
+    if wish is not None:
+        with pytest.raises(connectors.OptionError, match="no connectors.Parallelization"):
+            threads.options(wish=wish)
+
+
+def test_everything_on_a_closed_executor_says_so(threads):
+    """Opening, mapping nothing and scattering are uses as well."""
+    threads.close()
+    for use in (
+        threads.open,
+        lambda: threads.map(add, []),
+        lambda: threads.scatter(1),
+        lambda: threads.run_coroutines([give_nothing()]),
+        lambda: threads.run_until_complete(give_nothing()),
+    ):
+        with pytest.raises(ExecutorClosedError):
+            use()
+
+
+def test_an_overridden_shutdown_is_called():
+    """Who overrides `shutdown` is asked, however the executor is closed."""
+    called = []
+
+    class Own(Foreign):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            called.append(cancel_futures)
+            super().shutdown(wait, cancel_futures=cancel_futures)
+
+    Own().close()
+    Own().close(cancel=True)
+    with Own():
+        pass
+
+    assert called == [False, True, False]

@@ -346,3 +346,23 @@ def test_a_host_tells_what_it_has():
     assert host.methods[0] is detect
     assert host.method("studio.detect") is detect
     assert "'studio'" in repr(host)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"parallelization": "x"}, "no connectors.Parallelization"),
+        ({"timeout": -1}, "timeout"),
+        ({"retries": "a"}, "retries"),
+        ({"executor": 3}, "neither a name"),
+        ({"executor": []}, "neither a name"),
+    ],
+)
+def test_what_is_given_in_code_is_checked_there(given, part):
+    """A wish, a limit or an executor without meaning is refused by the decorator and by `use`."""
+    with pytest.raises(connectors.OptionError, match=part):
+        host.connector(**given)
+    with pytest.raises(connectors.OptionError, match=part), host.use(**given):
+        pass
+    with pytest.raises(connectors.OptionError, match="3 is no function"):
+        host.connector(3)

@@ -18,6 +18,7 @@ import functools
 import logging
 import os
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,13 +34,15 @@ from ._calls import Call, Decision, is_async
 from ._capabilities import CanStop, Pool, Pools, TakesCalls
 from ._envelope import inside_worker, open_envelope, seal
 from ._errors import (
+    CallTimeoutError,
     ExecutorClosedError,
     ExecutorOpenError,
+    OptionError,
     PicklingError,
 )
 from ._flags import Parallelization
 from ._flight import Flight, Story, annotate, conduct
-from ._levels import PROCESS, SEQUENTIAL, THREAD, Levels, within
+from ._levels import PROCESS, SEQUENTIAL, THREAD, Levels, checked_wish, within
 from ._loops import Loops
 from ._scattered import Scattered, brought_home
 from .pools import InlinePool, ThreadPool, TrioThreadPool
@@ -119,6 +122,7 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
         self._identity = uuid.uuid4().hex
         self._lock = threading.RLock()
         self._closed = False
+        self._ended = False  # closed, and this was told
         self._pools: dict[Parallelization, Pool] = {}
         # The open thread pool, if it gives calls their context and lets nested calls through.
         self._own_threads: ThreadPool | None = None
@@ -218,14 +222,16 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
 
         Raises:
             CallTimeoutError: The results did not come in time.
-            ValueError: *chunksize* or *buffersize* is less than 1.
+            OptionError: *chunksize* or *buffersize* is no number or less than 1.
+            ExecutorClosedError: The executor is closed.
         """
         _at_least_one("chunksize", chunksize)
         _at_least_one("buffersize", buffersize)
         template = self._call(fn, (), {})
         level = self.level_for(template.wish)
-        if level is SEQUENTIAL and chunksize is None and not unordered and timeout is None:
-            return self._map_inline(template, iterables)
+        self._check_open()
+        if level is SEQUENTIAL and chunksize is None and not unordered:
+            return self._map_inline(template, iterables, timeout)
         limited = template.timeout is not None or template.retries > 0
         alone = is_async(fn) or (chunksize is None and (limited or self._overrides))
         mapping = _map.Mapping(
@@ -240,12 +246,18 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
         )
         return mapping.results(unordered=unordered)
 
-    def _map_inline(self, template: Call, iterables: Sequence[Iterable[Any]]) -> Iterator[Any]:
+    def _map_inline(
+        self, template: Call, iterables: Sequence[Iterable[Any]], timeout: float | None
+    ) -> Iterator[Any]:
         fn, label = template.function, template.name
         limit, retries = template.timeout, template.retries
+        deadline = None if timeout is None else time.monotonic() + timeout
         for args in zip(*iterables, strict=False):
             call = Call(fn, args, {}, None, template.wish, label, limit, retries)
-            yield self.submit_call(call).result()
+            result = self.submit_call(call).result()
+            if deadline is not None and time.monotonic() > deadline:
+                raise CallTimeoutError(f"map of {template.label}", timeout or 0.0)
+            yield result
 
     def options(
         self,
@@ -294,9 +306,8 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
             ExecutorClosedError: The executor is closed.
             FallbackError: It is strict and the call cannot run at that level.
         """
-        call = Call(
-            method, args, kwargs, instance, parallelization, self.label, self.timeout, self.retries
-        )
+        wish = checked_wish(parallelization)
+        call = Call(method, args, kwargs, instance, wish, self.label, self.timeout, self.retries)
         if _performing.get() == (self, method):  # super().run_method(...) in an override
             return await self._perform(call)
         return await self.run_call(call)
@@ -342,6 +353,7 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
             ...     [executor.submit(len, table).result() for _ in range(3)]
             [100000, 100000, 100000]
         """
+        self._check_open()
         self._scatters = True
         if self.level_for(PROCESS) is not PROCESS or inside_worker():
             return Scattered(value)
@@ -497,6 +509,7 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
         Raises:
             ExecutorOpenError: A pool does not open; says why.
         """
+        self._check_open()
         for level in sorted(self._available() - {SEQUENTIAL}):
             if level in (self._sources or {}):
                 self._pool(level)
@@ -509,7 +522,21 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
             wait: Return when all calls are done.
             cancel_futures: Cancel the calls that have not begun.
         """
-        self._shut(wait=wait, cancel=cancel_futures, stop=False)
+        with self._lock:
+            self._closed = True
+            self._own_threads = None
+            first, self._ended = not self._ended, True
+            pools, portal = list(self._pools.values()), self._portal_made
+        # Its own worker thread cannot wait for itself; only our threads see to that by themselves.
+        wait = wait and self not in within.get()
+        if portal is not None:
+            portal.close(wait=wait)
+        for pool in pools:
+            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+        if first:
+            self._tear_down()
+        if first and (pools or portal is not None):
+            self._tell_lifecycle("closed", events.ExecutorClosed)
 
     def close(self, cancel: bool = False) -> None:
         """Close the pools when all calls are done.
@@ -518,25 +545,19 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
             cancel: Cancel the calls that have not begun, and stop those that can be stopped:
                 coroutines, and calls in worker processes.
         """
-        self._shut(wait=True, cancel=cancel, stop=cancel)
+        if cancel:
+            self._stop()
+        self.shutdown(wait=True, cancel_futures=cancel)
 
-    def _shut(self, *, wait: bool, cancel: bool, stop: bool) -> None:
+    def _stop(self) -> None:
         with self._lock:
-            first = not self._closed
             self._closed = True
-            self._own_threads = None
             pools, portal = list(self._pools.values()), self._portal_made
         if portal is not None:
-            portal.close(wait=wait, cancel=stop)
+            portal.close(wait=False, cancel=True)
         for pool in pools:
-            if stop and isinstance(pool, CanStop):
+            if isinstance(pool, CanStop):
                 pool.close(cancel=True)
-            else:
-                pool.shutdown(wait=wait, cancel_futures=cancel)
-        if first:
-            self._tear_down()
-        if first and (pools or portal is not None):
-            self._tell_lifecycle("closed", events.ExecutorClosed)
 
     def __exit__(
         self,
@@ -565,6 +586,10 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # A call that uses its executor finds one in its worker, the same for all calls.
         return _in_this_process, (self._identity, type(self), self.name, self._given)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ExecutorClosedError(self.name)
 
     def _find_pools(self) -> Pools:
         with self._lock:
@@ -684,9 +709,13 @@ def name_of(cls: type) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(words))
 
 
-def _at_least_one(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"{name}={value}: it has to be at least 1")
+def _at_least_one(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise OptionError(f"{name}={value!r}: it has to be a number, at least 1, or None")
+    if value < 1:
+        raise OptionError(f"{name}={value}: it has to be at least 1")
 
 
 def _cpus() -> int:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, overload
 
 from . import settings
-from ._errors import ConnectorsError, MethodNotFoundError
+from ._errors import ConnectorsError, MethodNotFoundError, OptionError
 from ._executor import Executor
 from ._factory import chosen
 from ._flags import Parallelization
@@ -101,9 +101,12 @@ class Host:
         Raises:
             ConnectorsError: The host has another method of this name.
         """
-        plan = Plan(executor, parallelization, timeout, retries)
+        place = f"host '{self.name}', connector"
+        plan = Plan.checked(place, executor, parallelization, timeout, retries)
 
-        def register(function: Callable[..., Any]) -> ConnectorMethod[..., Any]:
+        def register(function: Any) -> ConnectorMethod[..., Any]:
+            if not (callable(function) or isinstance(function, (staticmethod, classmethod))):
+                raise OptionError(f"{place}: {function!r} is no function")
             return self._register(ConnectorMethod(self, function, plan, name))
 
         return register if function is None else register(function)
@@ -153,7 +156,8 @@ class Host:
             timeout: Limit of one call in seconds.
             retries: How often a call that failed is run again.
         """
-        plan = Plan(executor, parallelization, timeout, retries)
+        place = f"host '{self.name}', use"
+        plan = Plan.checked(place, executor, parallelization, timeout, retries)
         token = self._used.set(plan.over(self._used.get()))
         try:
             yield self

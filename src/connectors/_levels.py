@@ -13,7 +13,7 @@ from ._away import cannot_travel
 from ._calls import Call, Decision, is_async, is_importable
 from ._capabilities import Capabilities, Pools, with_sequential
 from ._envelope import inside_worker
-from ._errors import ExecutorClosedError, FallbackError
+from ._errors import ExecutorClosedError, FallbackError, OptionError
 from ._flags import Parallelization
 
 SEQUENTIAL, THREAD, PROCESS = Parallelization
@@ -47,8 +47,12 @@ class Levels:
         def _find_pools(self) -> Pools: ...
 
     def level_for(self, wish: Parallelization) -> Parallelization:
-        """Return the level at which a call with *wish* runs here if nothing stands against it."""
-        return next(level for level in wish.fallbacks if level in self._available())
+        """Return the level at which a call with *wish* runs here if nothing stands against it.
+
+        Raises:
+            OptionError: *wish* is no `Parallelization`.
+        """
+        return next(level for level in checked_wish(wish).fallbacks if level in self._available())
 
     def explain(
         self, method: Callable[..., Any] | Call, wish: Parallelization | None = None
@@ -61,7 +65,7 @@ class Levels:
         """
         call = method if isinstance(method, Call) else self._call(method, (), {})
         if wish is not None:
-            call = attrs.evolve(call, wish=wish)
+            call = attrs.evolve(call, wish=checked_wish(wish))
         rejected: dict[str, str] = {}
         for level in call.wish.fallbacks:
             objection = self._objection(call, level) or cannot_travel(call, level)
@@ -125,3 +129,17 @@ class Levels:
             _logger.info(
                 "%s runs as %s on '%s', not as %s: %s", label, level, self.name, call.wish, reason
             )
+
+
+def checked_wish(wish: object) -> Parallelization:
+    """Return *wish*.
+
+    Raises:
+        OptionError: It is no `Parallelization`.
+    """
+    if isinstance(wish, Parallelization):
+        return wish
+    raise OptionError(
+        f"the wish {wish!r} is no connectors.Parallelization; "
+        "allowed: Parallelization.SEQUENTIAL, THREAD, PROCESS"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 import threading
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import Future
@@ -78,6 +79,8 @@ class Loops:
                 f"{awaitable!r} belongs to another event loop than that of '{self.name}'; "
                 "await it there, or pass the coroutine itself"
             )
+        if inspect.iscoroutine(awaitable):
+            return self.run_coroutine(awaitable)
         return self.run_coroutine(_worlds.awaited(awaitable))
 
     def run_coroutines(self, coros: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -89,7 +92,13 @@ class Loops:
         Raises:
             ExceptionGroup: Several failed. The failure of a single one is raised as it is.
         """
-        return list(self.run_coroutine(_worlds.gather(list(coros))))
+        awaited = list(coros)
+        try:
+            return list(self.run_coroutine(_worlds.gather(awaited)))
+        except ExecutorClosedError:
+            for coro in awaited:
+                coro.close()
+            raise
 
     def get_event_loop(self) -> Any:
         """Return the loop in which this executor awaits something now, or `None` when idle.

@@ -6,14 +6,17 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import attrs
 
 from . import settings
 from ._calls import Call
+from ._errors import OptionError
 from ._executor import Executor
 from ._flags import Parallelization
+from ._levels import checked_wish
+from ._option import check_options, options_of
 from ._worlds import abandon
 
 if TYPE_CHECKING:
@@ -41,6 +44,32 @@ class Plan:
     timeout: float | None = None
     retries: int | None = None
     label: str | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        place: str,
+        executor: object,
+        wish: object,
+        timeout: float | None,
+        retries: int | None,
+    ) -> Plan:
+        """Return the plan of what was given in code at *place*.
+
+        Raises:
+            OptionError: A value is not allowed.
+        """
+        named = isinstance(executor, Sequence) and all(isinstance(n, str) for n in executor)
+        if not (executor is None or isinstance(executor, Executor) or (named and executor)):
+            raise OptionError(
+                f"{place}: executor={executor!r} is neither a name, nor a list of names, nor an "
+                "executor"
+            )
+        given = {"timeout": timeout, "retries": retries}
+        limits = {name: value for name, value in given.items() if value is not None}
+        check_options(place, options_of(Executor), limits, "keyword argument")
+        checked = None if wish is None else checked_wish(wish)
+        return cls(cast("Choice | None", executor), checked, timeout, retries)
 
     def over(self, lower: Plan) -> Plan:
         """Return this plan with what it leaves open taken from *lower*."""

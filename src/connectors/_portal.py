@@ -164,7 +164,7 @@ class _AsyncioRun(_Run):
                 result = await coroutine
             except asyncio.CancelledError:
                 _settle_cancelled(future)
-            except (Exception, SystemExit, KeyboardInterrupt) as error:
+            except BaseException as error:  # whatever it is, it ends this coroutine and no loop
                 _settle_error(future, error)
             else:
                 _settle(future, result)
@@ -200,7 +200,6 @@ def _settle(future: Future[Any], result: Any) -> None:
 
 
 def _settle_error(future: Future[Any], error: BaseException) -> None:
-    # SystemExit and KeyboardInterrupt end the call that raised them and not the loop.
     if future.set_running_or_notify_cancel():
         future.set_exception(error)
 
@@ -244,7 +243,10 @@ class _TrioRun(_Run):
             try:
                 with scope:
                     result = await coroutine
-            except (Exception, SystemExit, KeyboardInterrupt) as error:
+            except trio.Cancelled:  # the portal is stopped
+                _settle_cancelled(future)
+                raise
+            except BaseException as error:  # whatever it is, it ends this coroutine and no loop
                 _settle_error(future, error)
             else:
                 if scope.cancelled_caught:

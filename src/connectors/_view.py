@@ -9,6 +9,7 @@ from typing import Any, Self
 from ._calls import Call
 from ._executor import Executor
 from ._flags import Parallelization
+from ._levels import checked_wish
 from ._option import check_options, options_of
 from ._portal import Portal
 from ._scattered import Scattered
@@ -30,7 +31,7 @@ class View(Executor):
         given = {key: value for key, value in limits.items() if value is not None}
         own = check_options(of.name, options_of(Executor), given, "options()")
         self._of = of
-        self._wish = wish if wish is not None else of._widest()
+        self._wish = of._widest() if wish is None else checked_wish(wish)
         self.timeout = own.get("timeout", of.timeout)
         self.retries = own.get("retries", of.retries)
         self.label = own.get("label", of.label)

@@ -56,13 +56,34 @@ async def result_of(future: Future[Any]) -> Any:
         return future.result()
     if current_world() == "trio":
         return await _result_in_trio(future)
+    return await _result_in_asyncio(future)
+
+
+async def _result_in_asyncio(future: Future[Any]) -> Any:
     import asyncio
 
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def done(_: Future[Any]) -> None:
+        try:
+            loop.call_soon_threadsafe(wake)
+        except RuntimeError:  # the caller was cancelled and its loop is closed
+            return
+
+    future.add_done_callback(done)
     try:
-        return await asyncio.wrap_future(future)
+        await waiter
     except asyncio.CancelledError:
         abandon(future)
         raise
+    if future.cancelled():
+        raise asyncio.CancelledError
+    return future.result()
 
 
 def abandon(future: Future[Any]) -> bool:
@@ -120,12 +141,15 @@ async def awaited(awaitable: Any) -> Any:
 async def gather(coros: Sequence[Awaitable[Any]]) -> list[Any]:
     """Await all of *coros* at the same time; one failure leaves as it is, several as a group."""
     results: list[Any] = [None] * len(coros)
-    errors: dict[int, Exception] = {}
+    errors: dict[int, BaseException] = {}
+    cancelled = _cancellation()
 
     async def run(index: int, coro: Awaitable[Any]) -> None:
         try:
             results[index] = await coro
-        except Exception as error:
+        except cancelled:
+            raise
+        except BaseException as error:  # SystemExit too: it ends this coroutine and no loop
             errors[index] = error
 
     if current_world() == "trio":
@@ -142,5 +166,15 @@ async def gather(coros: Sequence[Awaitable[Any]]) -> list[Any]:
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        raise ExceptionGroup(f"{len(failures)} of {len(coros)} coroutines failed", failures)
+        raise BaseExceptionGroup(f"{len(failures)} of {len(coros)} coroutines failed", failures)
     return results
+
+
+def _cancellation() -> type[BaseException]:
+    if current_world() == "trio":
+        import trio
+
+        return trio.Cancelled
+    import asyncio
+
+    return asyncio.CancelledError
