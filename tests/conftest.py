@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,12 @@ import connectors._factory
 import connectors._registry
 from connectors import settings
 from connectors._executor import Executor
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hear Ctrl-C also where a shell runs the tests in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
