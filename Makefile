@@ -43,7 +43,8 @@ newer: ## the tests on each newer Python that is installed
 
 bench: $(READY) ## ours and peers, side by side, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
-	$(BIN)/python bench/run.py
+	-$(BIN)/python bench/run.py
+	$(BIN)/python bench/bench_process.py
 
 faults: $(READY) ## what happens when things go wrong, in ours and in peers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt

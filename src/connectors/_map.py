@@ -52,6 +52,9 @@ def run_chunk(function: Callable[..., Any], columns: Sequence[Sequence[Any]]) ->
         results.extend(map(function, *columns))
     except Exception as error:
         failure = Failure(error)
+    if failure is None and len(results) < len(columns[0]):  # extend took it for the end
+        name = getattr(function, "__qualname__", None) or repr(function)
+        failure = Failure(RuntimeError(f"{name} raised StopIteration"))
     return results, failure, time.perf_counter() - begin
 
 

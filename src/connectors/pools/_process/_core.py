@@ -53,6 +53,9 @@ from ._worker import Worker
 
 _STARTS = 3  # so many workers in a row may die before they are ready
 _GRACE = 5.0  # seconds that a worker has to end when it is let go
+_RETRY = 1.0  # seconds until a worker is started again after the system refused one
+_IDLE, _RETIRED, _THAW = 0, -1, -2  # alarms that are about no call
+_MANY_ALARMS = 256
 
 _logger = logging.getLogger("connectors")
 PROCESS = Parallelization.PROCESS
@@ -82,11 +85,11 @@ class Shared:
 
 @attrs.frozen(order=True)
 class _Alarm:
-    """At *time*, see to *worker*: to its call *sequence*, or, with 0, to whether it is idle."""
+    """At *time*, see to *worker*: to its call *sequence*, or to what else that says."""
 
     time: float
     number: int
-    worker: Worker = attrs.field(order=False)
+    worker: Worker | None = attrs.field(order=False)
     sequence: int = attrs.field(order=False)
 
 
@@ -120,6 +123,10 @@ class Core:
     _released: deque[int] = attrs.field(factory=deque)
     _outcomes: deque[tuple[Any, ...]] = attrs.field(factory=deque)
     _alarms: list[_Alarm] = attrs.field(factory=list)
+    _most_alarms: int = _MANY_ALARMS
+    _delivering: threading.local = attrs.field(factory=threading.local)
+    _thawing: bool = False
+    _defect: BaseException | None = None
     _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
     _selector: selectors.BaseSelector | None = None
     _wakers: tuple[socket.socket, socket.socket] | None = None
@@ -136,19 +143,30 @@ class Core:
 
         Raises:
             ExecutorClosedError: No more calls are taken.
+            PicklingError: A value that it needs is released.
         """
         with self._lock:
             self.check_open()
             if self._thread is None:
                 self._open()
+            if ticket.needs:
+                self._use(ticket)
+            if self._released:
+                self._forget_released()
             ticket.number = next(self._numbers)
-            for key in ticket.needs:
-                self._shared[key].users += 1
             ticket.core = self
             self.schedule.add(ticket)
             self._advance()
         if self._outcomes:
             self._deliver()
+
+    def _use(self, ticket: Ticket) -> None:
+        if not ticket.needs <= self._shared.keys():
+            error = ValueError("the scattered value is released")
+            reason = f"{type(error).__name__}: {error}"
+            raise PicklingError(f"an argument of {ticket.label}", "it", reason) from error
+        for key in ticket.needs:
+            self._shared[key].users += 1
 
     def check_open(self) -> None:
         """Raise `ExecutorClosedError` if no more calls are taken."""
@@ -156,6 +174,8 @@ class Core:
             error = ExecutorClosedError(self.name)
             if self._forked:
                 error.add_note("it belongs to the process of which this one is a fork")
+            if self._defect is not None:
+                error.add_note(f"the thread that reads failed: {self._defect!r}")
             raise error
 
     @property
@@ -167,6 +187,7 @@ class Core:
         """Keep *shared* for the calls that need *key*."""
         with self._lock:
             self._shared[key] = shared
+            self._forget_released()
 
     def release(self, key: int) -> None:
         """Forget what *key* stands for. Runs in finalizers, so it must not wait for the lock."""
@@ -181,12 +202,14 @@ class Core:
             kill: Whether to kill a worker that has begun it.
         """
         with self._lock:
-            if not self._cancel(ticket, kill):
-                return ticket.cancelled()
+            cancelled = self._cancel(ticket, kill)
             self._advance()
-        self.wake()
+        if cancelled:
+            self.wake()
         self._deliver()
-        return True
+        if cancelled:
+            ticket.end_cancelled()  # if that is left to another thread, or to a caller of this
+        return ticket.cancelled()
 
     def shutdown(self, cancel: bool = False, kill: bool = False) -> None:
         """Take no more calls and end when there are none.
@@ -240,16 +263,28 @@ class Core:
     # --- the thread that reads ----------------------------------------------------------------
 
     def _open(self) -> None:
-        self._wakers = socket.socketpair()
-        for waker in self._wakers:
-            waker.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wakers[0], _READ)
-        self._thread = threading.Thread(target=self._read, name=f"{self.name}-reader", daemon=True)
-        _living.add(self)
-        self._thread.start()
+        with contextlib.ExitStack() as undo:
+            self._wakers = wakers = socket.socketpair()
+            undo.callback(setattr, self, "_wakers", None)
+            for waker in wakers:
+                undo.callback(waker.close)
+                waker.setblocking(False)
+            self._selector = selector = selectors.DefaultSelector()
+            undo.callback(setattr, self, "_selector", None)
+            undo.callback(selector.close)
+            selector.register(wakers[0], _READ)
+            name = f"{self.name}-reader"
+            thread = threading.Thread(target=self._read, name=name, daemon=True)
+            _living.add(self)
+            undo.callback(_living.discard, self)
+            thread.start()
+            self._thread = thread  # it takes the lock, which is held here, before it looks
+            undo.pop_all()
 
     def _read(self) -> None:
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return  # starting it was interrupted, and undone
         try:
             self._read_on()
         except BaseException as error:  # nobody would ever hear of the calls
@@ -284,6 +319,9 @@ class Core:
         assert self._wakers is not None
         with contextlib.suppress(BlockingIOError):
             self._wakers[0].recv(1 << 12)
+        self._forget_released()
+
+    def _forget_released(self) -> None:
         while self._released:
             key = self._released.popleft()
             if not key:
@@ -329,26 +367,41 @@ class Core:
             worker.pid = frame.number
             self._failures = 0
             self.schedule.ready(worker.seat)
+            self.schedule.freeze(False)  # one more can be started, as far as is known
             self._tell(events.WorkerStarted, pid=worker.pid)
         elif frame.kind == _wire.REFUSED:
             worker.failure = frame.payload
         else:
             ticket = self.schedule.answered(worker.seat, frame.number, frame.seconds)
             ticket.worker = None
-            self._outcomes.append((self._resolve, ticket, frame, worker.pid))
+            worker.remind()
+            wanted, ticket.ended = not ticket.ended, True
+            self._outcomes.append((self._resolve, ticket, frame, worker.pid, wanted))
+
+    def _heed_all(self, worker: Worker) -> None:
+        """Take back what *worker* did not begin and heed all that it said until now.
+
+        What it still has afterwards is the call that it runs.
+        """
+        self._revoke(worker)
+        for frame in worker.receive_all():
+            self._heed(worker, frame)
 
     def _collapse(self, error: BaseException) -> None:
         """Fail all calls, because the thread that reads cannot go on."""
         with self._lock:
-            self.closed = True
+            self.closed, self._defect = True, error
             sent = [ticket for seat in self._workers for ticket in seat.calls.values()]
             for worker in self._workers.values():
-                worker.kill()
-                worker.close()
+                with contextlib.suppress(OSError):
+                    worker.kill()
+                    worker.close()
             self._workers.clear()
+            self._alarms.clear()
             for ticket in [*self.schedule.queue.values(), *sent]:
+                ticket.worker = None
                 self._fail(ticket, ExecutorOpenError(self.name, {"reader": repr(error)}))
-            self.schedule.queue.clear()
+            self.schedule.abandon()
         self._deliver()
 
     def _end(self) -> None:
@@ -373,18 +426,37 @@ class Core:
 
     def _advance(self) -> None:
         """Do what the schedule says until it says no more."""
-        while (step := self.schedule.next()) is not None:
-            match step:
-                case Send(seat, calls):
-                    self._send(self._workers[seat], calls)
-                case Revoke(seat, count):
-                    self._revoke(self._workers[seat], count)
-                case Retire(seat):
-                    self._retire(self._workers[seat])
-                case Start():
-                    self._start()
+        try:
+            while (step := self.schedule.next()) is not None:
+                match step:
+                    case Send(seat, calls):
+                        self._send(self._workers[seat], calls)
+                    case Revoke(seat, count):
+                        self._revoke(self._workers[seat], count)
+                    case Retire(seat):
+                        self._retire(self._workers[seat])
+                    case Start():
+                        self._start()
+        except BaseException:
+            self._break_off()
+            raise
         if self.schedule.queue and not self.schedule.seats:
             self._give_up()
+
+    def _break_off(self) -> None:
+        """After an interrupt amid a step: end the workers of which it is not known what they have.
+
+        Their calls fail or run elsewhere, instead of waiting for ever.
+        """
+        for seat in list(self.schedule.seats):
+            worker = self._workers.get(seat)
+            if worker is None:
+                for ticket in self.schedule.gone(seat, ()):
+                    self.schedule.retry(ticket)
+            elif any(ticket.worker is not worker for ticket in seat.calls.values()):
+                self.schedule.condemn(seat)
+                worker.kill()
+        self.wake()
 
     def _send(self, worker: Worker, calls: dict[int, Ticket]) -> None:
         out = worker.outbox
@@ -403,13 +475,21 @@ class Core:
             if ticket.segment is not None and not ticket.retries:
                 flags |= _wire.WRITABLE
             out.add(_wire.CALL, sequence, ticket.payload, flags, _file(ticket.segment))
-            ticket.worker = worker
         worker.allow(calls)  # first, because the worker wakes up while the calls are sent
         self._flush(worker)
+        for ticket in calls.values():  # last, because it tells that they were sent
+            ticket.worker = worker
         self._note_head(worker)
 
     def _flush(self, worker: Worker) -> None:
-        pending = worker.flush()
+        try:
+            pending = worker.flush()
+        except OSError:
+            # Its calls would wait for ever for what cannot be sent.
+            _logger.exception("worker %d is killed: it cannot be sent its calls", worker.pid)
+            pending = False
+            self.schedule.condemn(worker.seat)
+            worker.kill()
         if pending is not worker.jammed:
             worker.jammed = pending
             if worker.listening:
@@ -423,7 +503,7 @@ class Core:
 
     def _retire(self, worker: Worker) -> None:
         worker.retire()
-        self._alarm(_GRACE, worker, 0)
+        self._alarm(_GRACE, worker, _RETIRED)
 
     def _start(self) -> None:
         assert self._selector is not None
@@ -432,13 +512,26 @@ class Core:
             worker = self._launch(seat)
         except OSError as error:
             self.schedule.gone(seat, ())
-            self._note_failure(f"no process can be started ({error})", final=True)
+            self._reason = f"no process can be started ({error})"
+            self.schedule.freeze(True)
+            if self.schedule.seats and not self._thawing:
+                self._thawing = True
+                self._alarm(_RETRY, None, _THAW)
             return
-        self._workers[seat] = worker
-        worker.outbox.add(_wire.SETUP, 0, self.setup())
-        self._selector.register(worker.status, _READ, worker)
-        self._listen(worker, True)
-        self._flush(worker)
+        try:
+            self._workers[seat] = worker
+            worker.outbox.add(_wire.SETUP, 0, self.setup())
+            self._selector.register(worker.status, _READ, worker)
+            self._listen(worker, True)
+            self._flush(worker)
+        except BaseException:  # an interrupt; `_break_off` sees to the seat
+            self._workers.pop(seat, None)
+            for source in worker.descriptors:
+                with contextlib.suppress(KeyError, ValueError):
+                    self._selector.unregister(source)
+            worker.kill()
+            worker.close()
+            raise
 
     def _launch(self, seat: Seat[Ticket]) -> Worker:
         if self._template is None:
@@ -463,22 +556,27 @@ class Core:
                 worker.idle_since = time.monotonic()
                 if not worker.watched:
                     worker.watched = True
-                    self._alarm(self.idle_timeout, worker, 0)
+                    self._alarm(self.idle_timeout, worker, _IDLE)
             return
         sequence = next(iter(seat.calls))
         if sequence == worker.head:
             return
         worker.head = sequence
         ticket = seat.calls[sequence]
+        if ticket.ended:
+            return  # it was cancelled, and the worker is being killed
         if not ticket.begun:
-            ticket.begun = True
-            ticket.set_running_or_notify_cancel()
+            ticket.begin()
         if ticket.timeout is not None:
             self._alarm(ticket.timeout, worker, sequence)
 
     # --- time ---------------------------------------------------------------------------------
 
-    def _alarm(self, seconds: float, worker: Worker, sequence: int) -> None:
+    def _alarm(self, seconds: float, worker: Worker | None, sequence: int) -> None:
+        if len(self._alarms) >= self._most_alarms:
+            self._alarms = [alarm for alarm in self._alarms if self._matters(alarm)]
+            heapq.heapify(self._alarms)
+            self._most_alarms = max(_MANY_ALARMS, 2 * len(self._alarms))
         alarm = _Alarm(time.monotonic() + seconds, next(self._numbers), worker, sequence)
         heapq.heappush(self._alarms, alarm)
         if self._alarms[0] is alarm and threading.current_thread() is not self._thread:
@@ -488,22 +586,35 @@ class Core:
         while self._alarms and self._alarms[0].time <= time.monotonic():
             alarm = heapq.heappop(self._alarms)
             worker = alarm.worker
-            if worker.seat not in self._workers:
+            if worker is None:
+                self._thawing = False
+                self.schedule.freeze(False)
+            elif worker.seat not in self._workers:
                 continue
-            if worker.retired:
+            elif alarm.sequence == _RETIRED:
                 worker.kill()
-            elif alarm.sequence:
-                self._overdue(worker, alarm.sequence)
-            else:
+            elif worker.retired:
+                continue
+            elif alarm.sequence == _IDLE:
                 self._see_whether_idle(worker)
+            else:
+                self._overdue(worker, alarm.sequence)
+
+    def _matters(self, alarm: _Alarm) -> bool:
+        if alarm.worker is None:
+            return True
+        seat = alarm.worker.seat
+        return seat in self._workers and (alarm.sequence <= 0 or alarm.sequence in seat.calls)
 
     def _overdue(self, worker: Worker, sequence: int) -> None:
         """Kill *worker* if it still runs the call *sequence*."""
-        self._revoke(worker)  # lest it begins another call before it is dead
-        for frame in worker.receive_all():
-            self._heed(worker, frame)
+        if sequence not in worker.seat.calls:
+            return
+        self._heed_all(worker)
         ticket = worker.seat.calls.get(sequence)
-        if ticket is not None and ticket.timeout is not None:
+        if ticket is None:
+            self._note_head(worker)
+        elif ticket.timeout is not None:
             ticket.verdict = CallTimeoutError(ticket.label, ticket.timeout, "its worker is killed")
             self.schedule.condemn(worker.seat)
             worker.kill()
@@ -516,7 +627,7 @@ class Core:
         left = worker.idle_since + self.idle_timeout - time.monotonic()
         if left > 0:
             worker.watched = True
-            self._alarm(left, worker, 0)
+            self._alarm(left, worker, _IDLE)
         else:
             self.schedule.retire(worker.seat)
             self._retire(worker)
@@ -576,6 +687,10 @@ class Core:
         if self.schedule.drop(ticket):
             self._outcomes.append((self._let_go, ticket))
         elif worker is not None and kill:
+            self._heed_all(worker)
+            if ticket.worker is None:
+                self._note_head(worker)
+                return False  # it was answered
             self.schedule.condemn(worker.seat)
             worker.kill()
         else:
@@ -591,39 +706,62 @@ class Core:
     # --- outcomes, outside of the lock --------------------------------------------------------
 
     def _deliver(self) -> None:
-        while self._outcomes:
-            try:
-                function, *arguments = self._outcomes.popleft()
-            except IndexError:  # another thread was faster
-                return
-            function(*arguments)
+        if getattr(self._delivering, "now", False):
+            return  # a callback of an outcome came here; the loop that called it goes on
+        exits: BaseException | None = None
+        self._delivering.now = True
+        try:
+            while self._outcomes:
+                try:
+                    outcome = self._outcomes.popleft()
+                except IndexError:  # another thread was faster
+                    break
+                exits = self._deliver_one(*outcome) or exits
+        finally:
+            self._delivering.now = False
+        if exits is not None and threading.current_thread() is not self._thread:
+            raise exits  # Ctrl-C, for instance
 
-    def _resolve(self, ticket: Ticket, frame: Frame, pid: int) -> None:
+    def _deliver_one(self, function: Callable[..., object], *args: Any) -> BaseException | None:
+        """Call *function*; return what it raised if that is to end more than an outcome."""
+        try:
+            function(*args)
+        except BaseException as error:
+            _logger.exception("delivering an outcome of %s failed", self.name)
+            for ticket in args:
+                if isinstance(ticket, Ticket):
+                    with contextlib.suppress(BaseException):
+                        ticket.settle(error=error)
+            return None if isinstance(error, Exception) else error
+        return None
+
+    def _resolve(self, ticket: Ticket, frame: Frame, pid: int, wanted: bool) -> None:
         value, error, started = self._unpack(ticket, frame)
-        ended, ticket.ended = ticket.ended, True
         self._let_go(ticket)
-        if ended:
+        if not wanted:
             return
         if ticket.on_answer is not None:
             try:
                 ticket.on_answer(Answer(value, error, pid, started, frame.seconds))
-            except Exception:
+            except BaseException:
                 _logger.exception("on_answer of %s raised", ticket.label)
         if error is None:
-            ticket.set_result(value)
+            ticket.settle(value)
         else:
-            ticket.set_exception(annotate(error, ticket.label, self.name, PROCESS))
+            ticket.settle(error=annotate(error, ticket.label, self.name, PROCESS))
 
     def _resolve_with(self, ticket: Ticket, error: BaseException) -> None:
         self._let_go(ticket)
-        ticket.set_exception(annotate(error, ticket.label, self.name, PROCESS))
+        ticket.settle(error=annotate(error, ticket.label, self.name, PROCESS))
 
     def _unpack(self, ticket: Ticket, frame: Frame) -> tuple[Any, BaseException | None, float]:
         """Return the value or the error in *frame* and when the call began; relay its news."""
-        new = None if frame.descriptor is None else Segment.received(frame.descriptor)
+        new = None
         self._large_results = bool(frame.flags & _wire.LARGE)
         started = 0.0
         try:
+            if frame.descriptor is not None:
+                new = Segment.received(frame.descriptor)
             data, buffers = unwrap(frame.payload, frame.flags, new or ticket.segment)
             value, started, news = pickle.loads(data, buffers=buffers)
             if news:
@@ -633,7 +771,7 @@ class Core:
             if frame.kind == _wire.ERROR:
                 return None, unpack_error(value), started
             return None, PicklingError(f"the result of {ticket.label}", *value), started
-        except Exception as failure:
+        except BaseException as failure:  # whatever it is, it is the failure of this call only
             return None, failure, started
         finally:
             if new is not None:
@@ -648,23 +786,26 @@ class Core:
             ticket.segment = None
         if ticket.needs:
             with self._lock:
-                for key in ticket.needs:
+                for key in ticket.needs & self._shared.keys():
                     self._shared[key].users -= 1
-                self._forget_unused(ticket.needs)
+                self._forget_unused(ticket.needs & self._shared.keys())
+                ticket.needs = frozenset()
 
     def _forget_unused(self, keys: Iterable[int]) -> None:
         for key in keys:
             shared = self._shared[key]
             if shared.released and not shared.users:
                 del self._shared[key]
-                if shared.segment is not None:
-                    self.segments.give(shared.segment)
                 for worker in self._workers.values():
                     if key in worker.known and not worker.retired:
                         worker.known.discard(key)
+                        if shared.segment is not None:  # whose descriptor is not ours any more
+                            worker.outbox.drop((key,), _wire.DEFINE)
                         worker.outbox.add(_wire.FORGET, key, b"")
                         self._flush(worker)
                         worker.notify()
+                if shared.segment is not None:
+                    self.segments.give(shared.segment)
 
     def _tell(self, kind: type[events.Event], **details: Any) -> None:
         if events.observed():
@@ -693,7 +834,7 @@ class Core:
         for ticket in waiting:
             ticket._condition = threading.Condition()  # a thread of the parent may hold it
             ticket.core = None
-            ticket.set_exception(error)
+            ticket.settle(error=error)
 
 
 def _file(segment: Segment | None) -> int | None:

@@ -14,6 +14,7 @@ descriptor, however the processes end.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import pickle
@@ -24,7 +25,7 @@ from typing import Any
 
 import attrs
 
-from ._wire import LARGE
+from ._wire import LARGE, LOST
 
 LARGE_SIZE = 1 << 18  # from here on a segment is faster than the socket
 _HUGE_SIZE = 1 << 21
@@ -48,7 +49,9 @@ class Segment:
     _close: Callable[[], object] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._close = weakref.finalize(self, os.close, self.descriptor)
+        finalizer = weakref.finalize(self, os.close, self.descriptor)
+        finalizer.atexit = False  # calls that are pending when the interpreter ends need it
+        self._close = finalizer
 
     @classmethod
     def make(cls, size: int) -> Segment:
@@ -60,7 +63,13 @@ class Segment:
 
     @classmethod
     def received(cls, descriptor: int) -> Segment:
-        """Return the segment that came as *descriptor*."""
+        """Return the segment that came as *descriptor*.
+
+        Raises:
+            OSError: It was lost.
+        """
+        if descriptor == LOST:
+            raise OSError(errno.EMFILE, "large contents are lost: too many open files")
         return cls(descriptor, os.fstat(descriptor).st_size)
 
     def write(self, parts: Sequence[bytes | memoryview]) -> None:

@@ -145,7 +145,7 @@ class ProcessPool(concurrent.futures.Executor):
         buffers: list[pickle.PickleBuffer] = []
         needs: AbstractSet[int] = frozenset()
         if core.shares:
-            with _scatter.needing() as needs:
+            with _scatter.needing(id(core)) as needs:
                 data = pack(call, context, prepare, buffers.append)
         else:
             data = pack(call, context, prepare, buffers.append)
@@ -159,8 +159,8 @@ class ProcessPool(concurrent.futures.Executor):
         try:
             core.submit(ticket)
         except BaseException:
-            if segment is not None:
-                segment.close()
+            if segment is not None and ticket.segment is segment and ticket.core is None:
+                segment.close()  # it was not taken
             raise
         return ticket
 
@@ -183,7 +183,11 @@ class ProcessPool(concurrent.futures.Executor):
 
         Raises:
             TimeoutError: The iterator raises it when the limit is over.
+            ValueError: *chunksize* or *buffersize* is less than 1.
         """
+        for argument, size in {"chunksize": chunksize, "buffersize": buffersize}.items():
+            if size is not None and size < 1:
+                raise ValueError(f"{argument}={size}: it has to be at least 1")
         self._core.check_open()
         call = Call(fn)
         mapping = _map.Mapping(
@@ -210,7 +214,7 @@ class ProcessPool(concurrent.futures.Executor):
         core.check_open()
         buffers: list[pickle.PickleBuffer] = []
         data = dump_named({"the value": value}, "what is scattered", buffers.append)
-        handle = Handle(core.release)
+        handle = Handle(core.release, id(core))
         core.share(handle.key, Shared(*wrap(data, buffers, core.segments.take)))
         return handle
 

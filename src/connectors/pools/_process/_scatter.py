@@ -32,10 +32,12 @@ class Definition:
 class Handle:
     """Stands for a value that workers hold; a call gets the value where it was given the handle.
 
-    The value is what it was when it was scattered.
+    The value is what it was when it was scattered. The *owner* is the identity of its pool's core,
+    which lives as long as the handle.
     """
 
-    def __init__(self, release: Callable[[int], object]) -> None:
+    def __init__(self, release: Callable[[int], object], owner: int = 0) -> None:
+        self._owner = owner
         self.key = next(_keys)
         self._finalizer = weakref.finalize(self, release, self.key)
         self._finalizer.atexit = False
@@ -48,20 +50,21 @@ class Handle:
         if not self._finalizer.alive:
             raise ValueError("the scattered value is released")
         needs = getattr(_packing, "needs", None)
-        if needs is None:
+        if needs is None or self._owner != _packing.owner:
             raise TypeError("a scattered value travels to workers of its own pool only")
         needs.add(self.key)
         return resolve, (self.key,)
 
 
 @contextlib.contextmanager
-def needing() -> Iterator[set[int]]:
-    """Collect the keys of the handles that are pickled in this block, in this thread."""
-    _packing.needs = needs = set[int]()
+def needing(owner: int = 0) -> Iterator[set[int]]:
+    """Collect the keys of the handles of *owner* that are pickled in this block, in this thread."""
+    needs: set[int] = set()
+    _packing.needs, _packing.owner = needs, owner
     try:
         yield needs
     finally:
-        _packing.needs = None
+        _packing.needs = _packing.owner = None
 
 
 def define(key: int, unpack: Callable[[], Any]) -> None:

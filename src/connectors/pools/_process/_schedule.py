@@ -135,6 +135,12 @@ class Schedule(Generic[T]):
         """Let workers go when nothing is left for them."""
         self.closing, self._settled = True, False
 
+    def abandon(self) -> None:
+        """Forget all calls and workers, and be closed."""
+        self.queue.clear()
+        self.seats.clear()
+        self.close()
+
     def ready(self, seat: Seat[T]) -> None:
         """Note that the worker of *seat* runs what it was sent."""
         seat.ready, self._settled = True, False
@@ -231,9 +237,10 @@ class Schedule(Generic[T]):
         count = min(self._depth - len(seat.calls), fair, seat.remaining)
         calls = {}
         for _ in range(int(count)):
-            calls[next(self._sequence)] = self.queue.popitem(last=False)[1]
+            sequence = next(self._sequence)
+            # At once, lest an interrupt loses many.
+            calls[sequence] = seat.calls[sequence] = self.queue.popitem(last=False)[1]
         seat.remaining -= len(calls)
-        seat.calls.update(calls)
         return Send(seat, calls)
 
     def _steal(self) -> Step[T] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ from ._worker import Worker
 
 if TYPE_CHECKING:
     from ._core import Core
+
+_logger = logging.getLogger("connectors")
+_PENDING, _RUNNING = concurrent.futures._base.PENDING, concurrent.futures._base.RUNNING
+_CANCELLED = concurrent.futures._base.CANCELLED
 
 
 class Ticket(concurrent.futures.Future[Any]):
@@ -59,16 +64,51 @@ class Ticket(concurrent.futures.Future[Any]):
     def cancel(self) -> bool:
         """Cancel the call if it has not begun, or even then if its pool has *kill_on_cancel*."""
         core = self.core
-        return super().cancel() if core is None else core.cancel(self, core.kill_on_cancel)
+        return self.cancelled() if core is None else core.cancel(self, core.kill_on_cancel)
 
     def stop(self) -> bool:
         """Cancel the call also if it runs, by killing its worker; tell whether it is cancelled."""
         core = self.core
-        return super().cancel() if core is None else core.cancel(self, kill=True)
+        return self.cancelled() if core is None else core.cancel(self, kill=True)
 
-    def end_cancelled(self) -> None:
-        """Be cancelled, whether the call has begun or not."""
+    def begin(self) -> None:
+        """Tell that the call runs, unless it has ended."""
+        self.begun = True
         with self._condition:
-            self._state = concurrent.futures._base.PENDING
-        super().cancel()
-        self.set_running_or_notify_cancel()
+            if self._state == _PENDING:
+                self._state = _RUNNING
+
+    def settle(self, value: Any = None, error: BaseException | None = None) -> bool:
+        """End with *value*, or with *error*; tell whether it had not ended before."""
+        try:
+            if error is None:
+                self.set_result(value)
+            else:
+                self.set_exception(error)
+        except concurrent.futures.InvalidStateError:
+            return False
+        return True
+
+    def end_cancelled(self) -> bool:
+        """Be cancelled, whether the call has begun or not; tell whether it had not ended."""
+        with self._condition:
+            if self._state not in {_PENDING, _RUNNING}:
+                return False
+            self._state = _CANCELLED
+            self.set_running_or_notify_cancel()
+            self._condition.notify_all()
+        self._invoke_callbacks()
+        return True
+
+    def _invoke_callbacks(self) -> None:
+        # As in the base class, but a callback that exits does not take the others along.
+        exits: BaseException | None = None
+        for callback in self._done_callbacks:  # type: ignore[attr-defined]
+            try:
+                callback(self)
+            except Exception:
+                _logger.exception("a callback of %s raised", self.label)
+            except BaseException as error:
+                exits = exits or error
+        if exits is not None:
+            raise exits

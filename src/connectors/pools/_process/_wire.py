@@ -31,6 +31,7 @@ READY, REFUSED, VALUE, ERROR, UNRETURNABLE = range(10, 15)
 LARGE = 1  # the payload tells the sizes of what is in the segment
 WRITABLE = 2  # the segment may be used for the result
 
+LOST = -1  # instead of a descriptor for which this process had no room
 MOST_TOKENS = 1 << 12  # more than a worker is ever sent ahead
 _CHUNK = 1 << 16
 _ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(4 * array.array("i").itemsize)
@@ -46,7 +47,7 @@ class Frame(NamedTuple):
         number: The call, or the definition, that it belongs to.
         seconds: How long the call took, in an answer.
         payload: Its contents, or the sizes of its contents if they are large.
-        descriptor: A file that came with it, which its receiver has to close, or `None`.
+        descriptor: A file that came with it, which its receiver has to close, `LOST` or `None`.
     """
 
     kind: int
@@ -75,17 +76,20 @@ class Inbox:
             Disconnected: The other end is closed.
             BlockingIOError: The socket does not block and there is nothing to read.
         """
-        data, messages, _, _ = sock.recvmsg(_CHUNK, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
+        data, messages, flags, _ = sock.recvmsg(_CHUNK, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
         if not data:
             raise Disconnected
         for _, _, packed in messages:
             self._descriptors.extend(array.array("i", packed))
+        if flags & socket.MSG_CTRUNC:
+            self._descriptors.append(LOST)
         return self._frames(self._rest + data if self._rest else data)
 
     def close(self) -> None:
         """Close the files that came with frames that never were complete."""
         while self._descriptors:
-            os.close(self._descriptors.popleft())
+            if (descriptor := self._descriptors.popleft()) != LOST:
+                os.close(descriptor)
 
     def _frames(self, data: bytes) -> Iterator[Frame]:
         begin, end = 0, len(data)
@@ -104,6 +108,7 @@ class Inbox:
 
 
 class _Piece(NamedTuple):
+    kind: int
     number: int
     data: bytes | memoryview
     descriptor: int | None
@@ -123,14 +128,16 @@ class Outbox:
     ) -> None:
         """Append a frame. Its *descriptor* must stay open until the frame is sent or dropped."""
         header = HEADER.pack(kind, flags, descriptor is not None, len(payload), number, 0.0)
-        self._pieces.append(_Piece(number, header + payload, descriptor))
+        self._pieces.append(_Piece(kind, number, header + payload, descriptor))
 
-    def drop(self, calls: Container[int]) -> None:
-        """Forget the frames of *calls*, as far as nothing of them is sent."""
+    def drop(self, numbers: Container[int], kind: int = CALL) -> None:
+        """Forget the frames of *kind* with *numbers*, as far as nothing of them is sent."""
         self._pieces = deque(
             piece
             for piece in self._pieces
-            if piece.number not in calls or isinstance(piece.data, memoryview)
+            if piece.kind != kind
+            or piece.number not in numbers
+            or isinstance(piece.data, memoryview)
         )
 
     def flush(self, sock: socket.socket) -> None:
@@ -164,11 +171,11 @@ class Outbox:
     def _forget(self, sent: int) -> None:
         pieces = self._pieces
         while sent:
-            number, data, _ = pieces.popleft()
+            kind, number, data, _ = pieces.popleft()
             if sent < len(data):
                 # The rest is a memoryview, by which drop() knows that a part is on its way; and
                 # its descriptor went with the first byte.
-                pieces.appendleft(_Piece(number, memoryview(data)[sent:], None))
+                pieces.appendleft(_Piece(kind, number, memoryview(data)[sent:], None))
                 return
             sent -= len(data)
 

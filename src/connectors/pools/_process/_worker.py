@@ -70,6 +70,8 @@ class Worker:
     watched: bool = False
     _inbox: Inbox = attrs.field(factory=Inbox)
     _told: bytes = b""
+    _notified: bool = False
+    _owing: bool = False
 
     @classmethod
     def start(cls, template: Template, method: str, seat: Seat[Any]) -> Worker:
@@ -109,15 +111,33 @@ class Worker:
             return  # it is gone, which is told on the status pipe
 
     def notify(self) -> None:
-        """Let it read what it was sent although there is no call for it."""
-        self.allow([_NEWS])
+        """Let it read what it was sent although there is no call for it.
+
+        While it is busy one token is enough: many would fill the pipe, which nobody reads then.
+        """
+        if self._notified and (self.seat.calls or not self.seat.ready):
+            self._owing = True
+        else:
+            self._notified = True
+            self.allow([_NEWS])
+
+    def remind(self) -> None:
+        """After an answer, `notify` it of what came since it was notified."""
+        self._notified = False
+        if self._owing:
+            self._owing = False
+            self.notify()
 
     def flush(self) -> bool:
-        """Send what the socket takes now; tell whether something is left."""
+        """Send what the socket takes now; tell whether something is left.
+
+        Raises:
+            OSError: It cannot be sent, although the worker is there.
+        """
         try:
             self.outbox.flush(self.sock)
-        except OSError:
-            return False
+        except (BrokenPipeError, ConnectionResetError):
+            return False  # it is gone, which is told on the status pipe
         return bool(self.outbox)
 
     def receive(self) -> Iterator[Frame]:
@@ -140,6 +160,8 @@ class Worker:
             return []
         revoked = [number for (number,) in TOKEN.iter_unpack(data) if number != _NEWS]
         self.outbox.drop(frozenset(revoked))
+        if len(revoked) * TOKEN.size < len(data):
+            self.allow([_NEWS])  # it was taken back with them
         return revoked
 
     def kill(self) -> None:
