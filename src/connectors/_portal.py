@@ -161,7 +161,7 @@ class _AsyncioRun(_Run):
 
         async def perform() -> None:
             try:
-                result = await coroutine
+                result = await _unless_cancelled(coroutine, future)
             except asyncio.CancelledError:
                 _settle_cancelled(future)
             except BaseException as error:  # whatever it is, it ends this coroutine and no loop
@@ -192,6 +192,14 @@ class _AsyncioRun(_Run):
             self.loop.call_soon_threadsafe(callback)
         except RuntimeError:  # the loop is closed: there is nothing left to tell it
             return
+
+
+async def _unless_cancelled(coroutine: Coroutine[Any, Any, Any], future: Future[Any]) -> Any:
+    """Await *coroutine*, or close it if its *future* was cancelled before it could begin."""
+    if future.cancelled():
+        coroutine.close()
+        return None
+    return await coroutine
 
 
 def _settle(future: Future[Any], result: Any) -> None:
@@ -242,7 +250,7 @@ class _TrioRun(_Run):
         async def perform() -> None:
             try:
                 with scope:
-                    result = await coroutine
+                    result = await _unless_cancelled(coroutine, future)
             except trio.Cancelled:  # the portal is stopped
                 _settle_cancelled(future)
                 raise
