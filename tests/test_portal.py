@@ -80,15 +80,17 @@ def test_cancelling_a_future_cancels_its_coroutine(portal):
 
 def test_a_coroutine_that_is_cancelled_before_it_begins_never_runs(portal):
     """Cancelling what has not begun closes it."""
-    gate, ran = threading.Event(), []
+    gate, blocked, ran = threading.Event(), threading.Event(), []
 
     async def block():
+        blocked.set()
         gate.wait()
 
     async def late():
         ran.append(1)
 
     blocker = portal.schedule(block())
+    blocked.wait()
     future = portal.schedule(late())
     assert future.cancel()
     gate.set()
