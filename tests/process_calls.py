@@ -30,6 +30,15 @@ def size_of(value):
     return len(value)
 
 
+def alive(pid):
+    """Tell whether process *pid* exists and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def wait_for(path, value=None):
     """Return *value* when the file at *path* is there."""
     while not os.path.exists(path):

@@ -17,6 +17,7 @@ import process_calls as calls
 from connectors import events
 from connectors._calls import Call
 from connectors.pools import ProcessPool
+from process_calls import alive
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -25,15 +26,6 @@ pytestmark = pytest.mark.timeout(60)
 def pool():
     with ProcessPool(2) as pool:
         yield pool
-
-
-def alive(pid):
-    """Tell whether process *pid* exists and is no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_call_runs_in_another_process(pool):

@@ -149,19 +149,20 @@ def test_callbacks_that_exit(single, where):
     assert [future] == seen
 
 
-def test_kill_spares_the_next_call(monkeypatch):
+def test_kill_spares_the_next_call(monkeypatch, tmp_path):
     """Cancelling a call that has ended, unnoticed, does not kill the call that runs now."""
     with ProcessPool(1, kill_on_cancel=True) as pool:
         pool.submit(calls.add, 1).result()
         receive = Worker.receive
         monkeypatch.setattr(Worker, "receive", lambda _: iter(()))
+        begun, gate = tmp_path / "begun", tmp_path / "gate"
         first = pool.submit(calls.add, 1)
-        time.sleep(0.2)
-        second = pool.submit(calls.sleep, 0.3, 2)
-        time.sleep(0.1)
+        second = pool.submit(calls.touch_and_wait, begun, gate, 2)
+        until(begun.exists)  # the only worker: the first call has ended
 
         assert not first.cancel()
         monkeypatch.setattr(Worker, "receive", receive)
+        gate.touch()
         assert [1, 2] == [first.result(), second.result()]
 
 

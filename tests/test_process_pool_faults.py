@@ -22,6 +22,7 @@ from connectors import events
 from connectors._calls import Call
 from connectors.pools import ProcessPool
 from connectors.pools._process import _launch
+from process_calls import alive
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -36,14 +37,6 @@ def pool():
 def single():
     with ProcessPool(1) as pool:
         yield pool
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def descendants(pid):
