@@ -8,19 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import events, pools, settings, testing
+    from . import blocks, connectors, events, network, pools, settings, testing
     from ._calls import Call, Decision
     from ._capabilities import Capabilities, Pools
     from ._cpus import available_cpus
     from ._errors import (
+        BlockGoneError,
         CallTimeoutError,
         ConnectorsError,
         ConnectorsWarning,
+        CycleError,
         ExecutorClosedError,
         ExecutorNotFoundError,
         ExecutorOpenError,
         FallbackError,
         MethodNotFoundError,
+        NotConnectedError,
+        ObserverError,
         OptionError,
         PicklingError,
         PluginClashError,
@@ -46,10 +50,20 @@ if TYPE_CHECKING:
     )
     from ._table import ExecutorInfo
     from .events import observe
+    from .network import (
+        Input,
+        MacroInput,
+        MacroOutput,
+        MultiInput,
+        MultiInputData,
+        MultiOutput,
+        Output,
+    )
     from .settings import configure, using
 
 __all__ = [
     "HOOK_API",
+    "BlockGoneError",
     "BoundMethod",
     "Call",
     "CallTimeoutError",
@@ -57,6 +71,7 @@ __all__ = [
     "ConnectorMethod",
     "ConnectorsError",
     "ConnectorsWarning",
+    "CycleError",
     "Decision",
     "Executor",
     "ExecutorClosedError",
@@ -65,9 +80,18 @@ __all__ = [
     "ExecutorOpenError",
     "FallbackError",
     "Host",
+    "Input",
     "Laziness",
+    "MacroInput",
+    "MacroOutput",
     "MethodNotFoundError",
+    "MultiInput",
+    "MultiInputData",
+    "MultiOutput",
+    "NotConnectedError",
+    "ObserverError",
     "OptionError",
+    "Output",
     "Parallelization",
     "PicklingError",
     "PluginClashError",
@@ -78,11 +102,14 @@ __all__ = [
     "WorkerCrashError",
     "available_cpus",
     "available_executors",
+    "blocks",
     "configure",
+    "connectors",
     "events",
     "executor",
     "executor_class",
     "hookimpl",
+    "network",
     "observe",
     "option",
     "pools",
@@ -99,7 +126,11 @@ _HOMES = {
     "_calls": ("Call", "Decision"),
     "_cpus": ("available_cpus",),
     "_errors": (
+        "BlockGoneError",
         "CallTimeoutError",
+        "CycleError",
+        "NotConnectedError",
+        "ObserverError",
         "ConnectorsError",
         "ConnectorsWarning",
         "ExecutorClosedError",
@@ -133,9 +164,12 @@ _HOMES = {
     ),
     "_table": ("ExecutorInfo",),
     "events": ("observe",),
+    "network._data": ("MultiInputData",),
+    "network._decorators": ("Input", "MultiInput", "MultiOutput", "Output"),
+    "network._macros": ("MacroInput", "MacroOutput"),
     "settings": ("configure", "using"),
 }
-_MODULES = ("events", "pools", "settings", "testing")
+_MODULES = ("blocks", "connectors", "events", "network", "pools", "settings", "testing")
 _ADDRESSES = {name: home for home, names in _HOMES.items() for name in names}
 
 

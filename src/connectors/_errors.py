@@ -238,6 +238,60 @@ class MethodNotFoundError(ConnectorsError, LookupError):
         return str(self.args[0])
 
 
+class BlockGoneError(ConnectorsError, AttributeError):
+    """A block that is needed does not exist any more.
+
+    Attributes:
+        block: Its class.
+        method: The method that was needed.
+    """
+
+    def __init__(self, block: str, method: str) -> None:
+        self.block = block
+        self.method = method
+        super().__init__(
+            f"the {block} whose method '{method}' is needed does not exist any more: nothing but "
+            "connectors refers to it. Keep a reference to the block as long as it is needed"
+        )
+
+
+class CycleError(ConnectorsError):
+    """An output depends on itself.
+
+    Attributes:
+        path: The methods through which it does, in order.
+    """
+
+    def __init__(self, path: Sequence[str]) -> None:
+        self.path = tuple(path)
+        super().__init__(
+            f"{' -> '.join(self.path)}: an output depends on itself. A loop is possible only "
+            "through an input with the laziness ON_NOTIFY, which takes its value when it comes"
+        )
+
+
+class NotConnectedError(ConnectorsError, KeyError):
+    """Two connectors were to be disconnected that are not connected.
+
+    Attributes:
+        output: The output.
+        input: The input.
+    """
+
+    def __init__(self, output: str, input: str) -> None:  # noqa: A002 - the field's word
+        self.output = output
+        self.input = input
+        super().__init__(f"{output} is not connected to {input}: there is nothing to disconnect")
+
+    def __str__(self) -> str:
+        # KeyError prints the repr of a lone argument.
+        return str(self.args[0])
+
+
+class ObserverError(ConnectorsError, AttributeError):
+    """An input names an observer that its class does not have."""
+
+
 class ConnectorsWarning(UserWarning):
     """The base of every warning that this library gives."""
 

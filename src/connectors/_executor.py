@@ -363,6 +363,30 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
         except PicklingError:
             return Scattered(value)  # the calls that are given it fall back, and say why
 
+    # For rooms that run many small calls
+
+    @property
+    def uneventful(self) -> bool:
+        """Whether a call needs nothing but to be run: nobody observes, no limits, not closed."""
+        return not (
+            self._closed
+            or self._overrides
+            or self._scatters
+            or self.timeout is not None
+            or self.retries
+            or events.observed()
+        )
+
+    @property
+    def thread_count(self) -> int:
+        """How many threads the pool of this executor has, or 0 if it is none of ours."""
+        return 0 if self._own_threads is None else self._own_threads.size
+
+    def has_own_threads(self) -> bool:
+        """Open the pool for THREAD; tell whether it gives calls their context."""
+        self._pool(THREAD)
+        return self._own_threads is not None
+
     # How a call is run at each level
 
     def _call(

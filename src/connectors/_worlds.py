@@ -133,6 +133,18 @@ async def in_thread(function: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(function)
 
 
+async def breath() -> None:
+    """Give the running event loop a turn."""
+    if current_world() == "trio":
+        import trio
+
+        await trio.lowlevel.checkpoint()
+    else:
+        import asyncio
+
+        await asyncio.sleep(0)
+
+
 async def awaited(awaitable: Any) -> Any:
     """Return the coroutine that awaits *awaitable*."""
     return await awaitable

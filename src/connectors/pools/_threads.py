@@ -90,6 +90,11 @@ class ThreadPool(concurrent.futures.Executor):
         _living.add(self._state)
         weakref.finalize(self, _dismiss, self._state).atexit = False
 
+    @property
+    def size(self) -> int:
+        """How many calls run at a time, at most."""
+        return self._state.size
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Schedule ``fn(*args, **kwargs)`` and return its future.
 

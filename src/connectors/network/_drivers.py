@@ -1,0 +1,381 @@
+"""The two drivers of a run: one blocks its thread, one awaits.
+
+```text
+            ┌─ inline: in the thread that conducts ─┐
+run ─ jobs ─┼─ threaded: by crews ──────────────────┼─▶ run.complete
+            └─ away: through the executor's door ───┘
+```
+
+A crew is one call in the executor's thread pool that takes one job after the other, as long as
+there are any. So a job costs no hand-off of its own, and a thread that has finished a method goes
+on with the next one that became ready.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from connectors import _worlds
+from connectors._calls import Call, is_async
+from connectors._errors import ExecutorClosedError
+from connectors._executor import Executor
+from connectors._flags import Parallelization
+from connectors._flight import annotate
+from connectors._levels import PROCESS, SEQUENTIAL, THREAD
+
+from ._nodes import Node, lock
+from ._tasks import Job, Run, current_job
+
+_TURN = 0.02  # seconds after which a crew lets others have its thread
+_BREATH = 0.05  # seconds after which an event loop gets its turn
+
+
+def place(
+    executor: Executor, node: Node, function: Callable[..., Any], wish: Parallelization
+) -> Parallelization | None:
+    """Return the level at which *executor* runs a method, if there is no more to it than that.
+
+    Returns:
+        SEQUENTIAL or THREAD, or `None` if the call has to pass the executor's door: because of
+        events, limits, a fallback that is to be reported, another process or an ``async def``.
+    """
+    if not executor.uneventful:
+        return None
+    placed = node._placed.get(function)
+    if placed is not None and placed[0] is executor._identity and placed[1] is wish:
+        return placed[2]
+    return None
+
+
+def _dispatch(run: Run, job: Job) -> None:
+    """Find a place for *job*; called by the thread that conducts, without the lock."""
+    executor = run.executor
+    call = _call(executor, job)
+    try:
+        level, reason = executor._place(call)
+        if is_async(job.function) or level is PROCESS or not executor.uneventful:
+            _send(run, job, call, level)
+            return
+        if reason is not None:
+            executor._report(call, level, reason)
+        if level is THREAD and not executor.has_own_threads():
+            _send(run, job, call, level)
+            return
+    except Exception as error:
+        with lock:
+            run.running += 1
+            run.complete(job, None, error)
+        return
+    if level is executor.level_for(job.wish) or job.writes:
+        job.node._placed[job.function] = (executor._identity, job.wish, level)
+    with lock:
+        (run.inline if level is SEQUENTIAL else run.threaded).append(job)
+
+
+def _call(executor: Executor, job: Job) -> Call:
+    return Call(
+        job.function,
+        job.args,
+        job.kwargs,
+        job.block,
+        job.wish,
+        executor.label,
+        executor.timeout,
+        executor.retries,
+        writes=job.writes,
+    )
+
+
+def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:
+    if level is SEQUENTIAL and not is_async(job.function):
+        job.call = call
+        with lock:
+            run.inline.append(job)
+        return
+    with lock:
+        run.running += 1
+    token = current_job.set(job)
+    try:
+        job.future = future = run.executor.submit_call(call)
+    except Exception as error:
+        with lock:
+            run.complete(job, None, error)
+        return
+    finally:
+        current_job.reset(token)
+    future.add_done_callback(functools.partial(_landed, run, job))
+
+
+def _landed(run: Run, job: Job, future: Future[Any]) -> None:
+    job.future = None
+    if future.cancelled():
+        error: BaseException | None = _Stopped(f"{job.node.label()} was stopped")
+        value = None
+    else:
+        error = future.exception()
+        value = None if error is not None else future.result()
+    if error is None:
+        try:
+            job.conclude()
+        except BaseException as failure:
+            error = failure
+    _finish(run, job, value, error)
+
+
+class _Stopped(Exception):  # noqa: N818 - nobody sees it: its run is closed
+    pass
+
+
+def _finish(run: Run, job: Job, value: Any, error: BaseException | None) -> None:
+    """Tell *run*, from a thread that does not conduct it, that *job* has run."""
+    with lock:
+        run.complete(job, value, error)
+        run.advance()
+        run.ring()
+
+
+def _perform(run: Run, job: Job, level: Parallelization) -> tuple[Any, BaseException | None]:
+    """Run *job* in this thread."""
+    token = current_job.set(job)
+    try:
+        if job.call is not None:
+            value = run.executor.submit_call(job.call).result()
+        else:
+            value = job.function(job.block, *job.args, **job.kwargs)
+        if job.check is not None:
+            job.conclude()
+    except BaseException as error:
+        if job.call is None:
+            annotate(error, job.node.label(), run.executor.name, level)
+        del run, job  # the traceback leads to this frame
+        return None, error
+    else:
+        return value, None
+    finally:
+        current_job.reset(token)
+
+
+# Crews
+
+
+def _muster(run: Run) -> None:
+    """Have the jobs for threads done, by as many crews as the pool has threads for."""
+    executor = run.executor
+    size = executor.thread_count
+    while True:
+        with lock:
+            if not run.lacks_crew(size):
+                return
+            run.crews += 1
+        call = Call(_crew, (run,), wish=THREAD)
+        try:
+            # Its context is that of the caller, and it counts as called from there.
+            crew = run.context.copy().run(executor.submit_call, call)
+        except Exception as error:
+            _disband(run, error)
+            return
+        crew.add_done_callback(functools.partial(_left, run))
+
+
+def _crew(run: Run) -> None:
+    """Do jobs of *run* until there are none left for a thread."""
+    begin = time.perf_counter()
+    while True:
+        with lock:
+            if not run.threaded or time.perf_counter() - begin > _TURN:
+                return
+            job = run.threaded.popleft()
+            run.running += 1
+            run.busy += 1
+        value, error = contextvars.copy_context().run(_perform, run, job, THREAD)
+        with lock:
+            run.busy -= 1
+            run.complete(job, value, error)
+            del job, value, error
+            run.advance()
+            if run.inline or run.away or run.finished or run.stalled:
+                run.ring()
+        if run.threaded:
+            _muster(run)
+
+
+def _left(run: Run, crew: Future[Any]) -> None:
+    """Take note that a crew is gone."""
+    if crew.cancelled():
+        _disband(run, ExecutorClosedError(run.executor.name))
+    elif crew.exception() is not None:
+        _disband(run, crew.exception())
+    else:
+        with lock:
+            run.crews -= 1
+        _muster(run)
+
+
+def _disband(run: Run, error: BaseException | None) -> None:
+    """Take note that a crew did not come; without any, what they were to do fails."""
+    with lock:
+        run.crews -= 1
+        if run.crews:
+            return
+        while run.threaded:
+            job = run.threaded.popleft()
+            run.running += 1
+            run.complete(job, None, error)
+        run.advance()
+        run.ring()
+
+
+# Conducting
+
+
+def drive(run: Run) -> None:
+    """Do what *run* was begun for, and block until it is done.
+
+    Raises:
+        BaseException: Something came from outside, Ctrl-C for instance; failures of the run
+            itself are told by its goal.
+    """
+    bell = threading.Lock()
+    bell.acquire()
+    try:
+        while True:
+            with lock:
+                run.advance()
+                if run.finished:
+                    return
+                job = _next(run)
+                asleep = job is None and _sleeps(run, bell.release)
+            if job is not None:
+                _do(run, job)
+            elif asleep:
+                bell.acquire()
+            else:
+                _set_off(run)
+            del job
+    except BaseException:
+        _break_off(run)
+        raise
+    finally:
+        with lock:
+            run.close()
+
+
+async def drive_async(run: Run) -> None:
+    """Do what *run* was begun for without blocking the running event loop.
+
+    Methods that are SEQUENTIAL run in the thread of the loop all the same.
+    """
+    wait, wake = _waker()
+    begin = time.perf_counter()
+    try:
+        while True:
+            with lock:
+                run.advance()
+                if run.finished:
+                    return
+                job = _next(run)
+                asleep = job is None and _sleeps(run, wake)
+            if job is not None:
+                _do(run, job)
+            elif asleep:
+                await wait()
+                begin = time.perf_counter()
+            else:
+                _set_off(run)
+            del job
+            if time.perf_counter() - begin > _BREATH:
+                await _worlds.breath()
+                begin = time.perf_counter()
+    except BaseException:
+        _break_off(run)
+        raise
+    finally:
+        with lock:
+            run.close()
+
+
+def _next(run: Run) -> Job | None:
+    """Return the SEQUENTIAL job that the thread that conducts does next, if others are started."""
+    if not run.inline or run.away or run.lacks_crew(run.executor.thread_count):
+        return None
+    run.running += 1
+    return run.inline.popleft()
+
+
+def _set_off(run: Run) -> None:
+    """Start what does not run in this thread."""
+    while run.away:
+        with lock:
+            job = run.away.popleft()
+        _dispatch(run, job)
+    if run.threaded:
+        _muster(run)
+
+
+def _do(run: Run, job: Job) -> None:
+    """Run *job* in this thread and tell *run*."""
+    value, error = _perform(run, job, SEQUENTIAL)
+    with lock:
+        run.complete(job, value, error)
+
+
+def _sleeps(run: Run, bell: Callable[[], object]) -> bool:
+    """Tell whether the one that conducts has to wait, and have it woken by *bell* then."""
+    if run.away or run.lacks_crew(run.executor.thread_count):
+        return False
+    if run.stalled:
+        run.check_loop()
+        if run.finished:
+            return False
+        if not run.outside:
+            raise AssertionError("a run waits for nothing")
+    run.bell = bell
+    return True
+
+
+def _break_off(run: Run) -> None:
+    """Stop what runs elsewhere and can be stopped."""
+    with lock:
+        futures = [job.future for task in run.live for job in task.jobs if job.future is not None]
+    for future in futures:
+        _worlds.abandon(future)
+
+
+def _waker() -> tuple[Callable[[], Any], Callable[[], object]]:
+    """Return what awaits a signal in the running async library, and what gives it from anywhere."""
+    if _worlds.current_world() == "trio":
+        import trio
+
+        token = trio.lowlevel.current_trio_token()
+        bell: list[Any] = [trio.Event()]
+
+        async def wait() -> None:
+            await bell[0].wait()
+            bell[0] = trio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(lambda: bell[0].set())
+
+        return wait, wake
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+
+    async def wait_here() -> None:
+        await event.wait()
+        event.clear()
+
+    def wake_here() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(event.set)
+
+    return wait_here, wake_here
