@@ -54,6 +54,7 @@ class Player:
         self.script = []
         self.numbers = itertools.count(1)
         self.names = itertools.count()
+        self.knot = False  # whether blocks hold each other in a circle, though no value goes round
 
     # tools
 
@@ -116,6 +117,9 @@ class Player:
                     assert gone, "no needed block is gone"
                 else:
                     raise
+                del error  # or it would keep itself and this frame
+        if mode:
+            gc.collect()  # asyncio itself leaves a cycle when a coroutine raises
         return None
 
     def run(self, function, args, mode):
@@ -370,6 +374,7 @@ class Player:
             allowed, gone = self.lazy_blame(set(self.model.inputs()), ON_REQUEST)
             self._connect(source, name, at, key, k, allowed, gone=gone)
             return
+        self.knot |= name in self.model.ancestors(source[0])
         reached = self.model.connect(source, name, at, key)
         allowed, gone = self.lazy_blame(reached, ON_CONNECT)
         self._connect(source, name, at, key, k, allowed, gone=gone)
@@ -674,7 +679,7 @@ class Player:
     def let_go(self, i, j, k):
         """Drop a block: it lives on while its upstream lives, else it is freed at once."""
         name = self.pick(self.held, i)
-        if name is None or not self.model.quiet():
+        if name is None or self.knot or not self.model.quiet():
             return
         dead = self.model.dying(set(self.held) - {name})
         consumers = {
@@ -724,7 +729,7 @@ class Player:
             self.settle_sinks(name)
         for at in self.model.inputs():
             self.check_input(*at)
-        if number % 2:
+        if number % 2 or self.knot:
             while pair := self.pick(self.connections(), number):
                 self._disconnect(*pair, number)
             self.read_all(list(self.model.blocks))

@@ -547,12 +547,13 @@ class InContext:
 
 # Blocks that go to worker processes
 
-REBUILT: list[str] = []  # in a worker: what came with the state of a block
-INITIALIZED: list[str] = []  # the blocks that were made by calling their class in this process
+CALLS: list[int] = []  # in each process: the pids of the calls that were made there
 
 
 class Counted:
     """Counts, here, how often it is pickled, and, there, how often it arrives."""
+
+    arrivals: list[str] = []  # in a worker: the names of what came
 
     def __init__(self, name):
         self.name = name
@@ -564,7 +565,7 @@ class Counted:
 
 
 def counted_arrives(name):
-    REBUILT.append(name)
+    Counted.arrivals.append(name)
     return Counted(name)
 
 
@@ -580,7 +581,7 @@ class Heavy:
     def get(self, salt=0):
         extra = getattr(self, "extra", None)
         assert self.first is not self.second  # both are here, and are used
-        return Told(os.getpid(), self.number, list(self.items), extra, list(REBUILT))
+        return Told(os.getpid(), self.number, list(self.items), extra, list(self.first.arrivals))
 
     @Input("get")
     def set_number(self, number):
@@ -701,6 +702,15 @@ class CrashesOnArrival:
         return "here"
 
 
+class Recorder:
+    """Its getter leaves a trace in this module, of the process in which it runs."""
+
+    @Output(parallelization=PROCESS)
+    def get(self):
+        CALLS.append(os.getpid())
+        return list(CALLS)
+
+
 class Holder:
     """Holds anything; its getter tells in which process it ran and what it holds."""
 
@@ -750,8 +760,10 @@ class WithReduce(NewArguments):
 class WithState:
     """Has its own idea of its state, which takes along whatever is in its `__dict__`."""
 
+    initialized: list[object] = []  # in each process: the values with which the class was called
+
     def __init__(self, value):
-        INITIALIZED.append(type(self).__name__)
+        self.initialized.append(value)
         self.value = value
         self.lock = threading.Lock()
 
@@ -766,7 +778,7 @@ class WithState:
 
     @Output(parallelization=PROCESS)
     def get(self):
-        return os.getpid(), self.value, self.lock == "restored", list(INITIALIZED)
+        return os.getpid(), self.value, self.lock == "restored", list(self.initialized)
 
     @Input("get")
     def set(self, value):

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import subprocess
 import threading
 
 import numpy as np
@@ -25,9 +24,8 @@ from rule_blocks import (
     Node,
     Pair,
     ends,
-    environment,
     profiled,
-    script,
+    run_script,
     wait,
 )
 
@@ -216,8 +214,8 @@ LONG = """
     import connectors
     from rule_blocks import Node
 
-    count, threads = {count}, {threads}
-    executor = connectors.executor(threads=threads)
+    count = {count}
+    executor = connectors.executor(threads={threads})
 
     def build():
         blocks = [Node(0) for _ in range(count)]
@@ -232,66 +230,58 @@ LONG = """
         gc.collect()
         print("dropped", kind, [one() for one in kept])
 
+    def disconnect(blocks, middle):
+        for upper, lower in zip(blocks, blocks[1:]):
+            if lower is not blocks[middle]:
+                lower.set_value.disconnect(upper.get_value)
+"""
+READ = """
     blocks = build()
     for number in (1, 2):
         blocks[0].set_value(number)
         print(blocks[-1].get_value())
     print(sum(len(block.log) for block in blocks) == 4 * count)
-    middle = count // 2
-    blocks[0].set_value(3)
-    blocks[middle].set_value.disconnect(blocks[middle - 1].get_value)
-    blocks[0].set_value(4)
-    print(blocks[-1].get_value(), blocks[middle - 1].get_value())
-
-    def disconnect():
-        for upper, lower in zip(blocks, blocks[1:]):
-            if lower is not blocks[middle]:
-                lower.set_value.disconnect(upper.get_value)
-
-    disconnect()
-    drop(blocks, "disconnected")
-    blocks = build()
-    blocks[0].set_value(5)
-    print(blocks[-1].get_value())
     drop(blocks, "read")
     drop(build(), "pending")
     executor.close()
     print(sys.getrecursionlimit())
 """
-TOLD = """1
-2
-True
-3 4
-dropped disconnected [None, None, None]
-5
-dropped read [None, None, None]
-dropped pending [None, None, None]
-1000
+DISCONNECT = """
+    blocks, middle = build(), count // 2
+    blocks[0].set_value(3)
+    blocks[middle].set_value.disconnect(blocks[middle - 1].get_value)
+    blocks[0].set_value(4)
+    print(blocks[-1].get_value(), blocks[middle - 1].get_value())
+    disconnect(blocks, middle)
+    blocks[0].set_value(5)
+    print(blocks[-1].get_value(), blocks[middle - 1].get_value())
+    drop(blocks, "disconnected")
+    executor.close()
+    print(sys.getrecursionlimit())
 """
-
-
-def run_long(tmp_path, count, threads):
-    process = subprocess.run(
-        script(tmp_path, LONG.format(count=count, threads=threads)),
-        capture_output=True,
-        text=True,
-        timeout=110,
-        env=environment(),
-        check=False,
-    )
-    assert (process.stderr[-2000:], process.stdout, process.returncode) == ("", TOLD, 0)
+GONE = "[None, None, None]"
+PARTS = {
+    READ: f"1\n2\nTrue\ndropped read {GONE}\ndropped pending {GONE}\n1000\n",
+    DISCONNECT: f"3 4\n3 4\ndropped disconnected {GONE}\n1000\n",
+}
 
 
 @pytest.mark.slow
-def test_n_37_a_chain_of_a_hundred_thousand_blocks(tmp_path):
+@pytest.mark.parametrize("part", PARTS, ids=["read", "disconnect"])
+def test_n_37_a_chain_of_a_hundred_thousand_blocks(tmp_path, part):
     """Connecting, setting, reading, disconnecting and forgetting work at the default limit."""
-    run_long(tmp_path, 100_000, threads=0)
+    printed = run_script(tmp_path, LONG.format(count=100_000, threads=0) + part, timeout=110)
+
+    assert printed == PARTS[part]
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_n_37_a_chain_of_some_thousand_blocks(tmp_path, threads):
+@pytest.mark.parametrize("part", PARTS, ids=["read", "disconnect"])
+def test_n_37_a_chain_of_some_thousand_blocks(tmp_path, part, threads):
     """The same for a shorter chain, also with threads."""
-    run_long(tmp_path, 5_000, threads)
+    printed = run_script(tmp_path, LONG.format(count=5_000, threads=threads) + part)
+
+    assert printed == PARTS[part]
 
 
 def test_n_37_the_cost_is_linear():

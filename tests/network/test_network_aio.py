@@ -341,7 +341,13 @@ def test_asyncio_needs_no_trio():
     """`aio` works under asyncio where trio cannot be imported."""
     code = """
         import asyncio, sys
-        sys.modules["trio"] = None
+
+        class NoTrio:
+            def find_spec(self, name, path=None, target=None):
+                if name == "trio":
+                    raise ModuleNotFoundError(name)
+
+        sys.meta_path.insert(0, NoTrio())
         import connectors
 
         class Block:

@@ -290,6 +290,7 @@ def weakref_loop():
     generator.delete_reference.connect(reader.get_value)
     generator.input(thing)
     assert reader.get_value() == 1
+    return generator, reader  # they hold each other, as every loop of connections does
 
 
 def macros():

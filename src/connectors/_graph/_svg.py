@@ -54,8 +54,7 @@ def svg(nodes: Sequence[Node], edges: Sequence[Edge], title: str, summary: str) 
     order = list(State)
     drawn = sorted(zip(edges, wires, notes, strict=True), key=lambda one: order.index(one[0].state))
     for edge, wire, note in drawn:
-        told = [ends_of(edge, labels), *([edge.label] if edge.label else []), edge.state]
-        lines += _edge(edge.state, wire, note, told)
+        lines += _edge(edge, wire, note, ends_of(edge, labels))
     for node in nodes:
         lines += _node(node, boxes[node.id])
     lines += ["</g>", *_legend(states, height - 22), "</svg>", ""]
@@ -124,17 +123,16 @@ def _states(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[State]:
     return [state for state in State if state in shown]
 
 
-def _edge(state: State, wire: Wire, note: str, told: Sequence[str]) -> Iterator[str]:
-    look = LOOKS[state]
+def _edge(edge: Edge, wire: Wire, note: str, ends: str) -> Iterator[str]:
+    look = LOOKS[edge.state]
     x, y = wire.runs[-1][1:]
-    if wire.target.slot.x == x and not wire.target.free and wire.target.offset != _HEADER // 2:
-        x -= 5
+    x -= 5 if edge.target_port is not None else 0  # the point of the arrow touches the mark
     dash = f' stroke-dasharray="{look.dash}"' if look.dash else ""
     yield f'<g stroke="{look.line}" fill="{look.line}" stroke-width="{look.width}">'
-    yield _tooltip(told)
+    yield _tooltip([ends, edge.label, edge.state])
     yield f'<path d="{_path(wire.runs)}" fill="none"{dash}/>'
     yield f'<path d="M{x} {y}l-8 -4v8z" stroke="none"/>'
-    if state is State.CACHED:
+    if edge.state is State.CACHED:
         yield f'<circle cx="{wire.runs[0][0] + 9}" cy="{wire.runs[0][2]}" r="3" stroke="none"/>'
     yield "</g>"
     if note:

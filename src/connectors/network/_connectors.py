@@ -29,6 +29,15 @@ from ._recipes import Recipe, Socket, perform, perform_async
 from ._waves import structure_changed
 
 
+class Signature:
+    """Gives the signature of a connector as its caller sees it."""
+
+    def __get__(self, connector: Any, owner: type | None = None) -> inspect.Signature:
+        if connector is None:
+            raise AttributeError("__signature__")  # the class has its own
+        return without_self(connector.__wrapped__)
+
+
 class Operable:
     """What is called like the method that it stands for, in plain code and in event loops."""
 
@@ -45,9 +54,7 @@ class Operable:
         """Do what a call does without blocking the running event loop: asyncio's or trio's."""
         return await perform_async(self._recipe(args, kwargs))
 
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return without_self(self._method)
+    __signature__ = Signature()
 
 
 def without_self(method: Callable[..., Any]) -> inspect.Signature:

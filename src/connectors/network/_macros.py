@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from connectors._flags import Laziness, Parallelization
 
-from ._connectors import InputEnd, OutputEnd, without_self
+from ._connectors import InputEnd, OutputEnd, Signature
 from ._executors import Choice
 from ._nodes import Source
 from ._recipes import Socket
@@ -58,9 +57,7 @@ class MacroInputConnector(InputEnd):
         self.__instance = instance
         self.__method = method
 
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return without_self(self.__method)
+    __signature__ = Signature()
 
     def _exported(self) -> list[Any]:
         return list(self.__method(self.__instance))
@@ -117,9 +114,7 @@ class MacroOutputConnector(OutputEnd):
         self.__instance = instance
         self.__method = method
 
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return without_self(self.__method)
+    __signature__ = Signature()
 
     def _exported(self) -> Any:
         return self.__method(self.__instance)

@@ -165,6 +165,7 @@ def change(
     steps: Generator[Direct | Run, Outcome, Any],
     condition: Callable[[Any], bool] | None = None,
     finish: Callable[[], object] | None = None,
+    situation: Laziness = Laziness.ON_ANNOUNCE,
 ) -> Recipe:
     """Change *block* as *steps* say, announced before and told afterwards to *observers*.
 
@@ -175,9 +176,10 @@ def change(
         steps: Yields like a recipe, returns a value, and raises.
         condition: Is asked about the value whether the change is to be passed on.
         finish: Is called when the change is made.
+        situation: The laziness from which on an input wants to be brought up to date at once.
     """
     ticket = object()
-    wave = Wave()
+    wave = Wave(situation)
     value, error, changed = None, None, True
     try:
         wave.from_observers(observers, ticket)
@@ -455,4 +457,13 @@ def _disconnect_multi(source: Source, socket: Socket, link: Link) -> Recipe:
             return bool(ids)
         return any(condition(block, data_id, None) for data_id in ids)
 
-    return (yield from change(block, sink._observers, socket.choice, steps(), passes))
+    return (
+        yield from change(
+            block,
+            sink._observers,
+            socket.choice,
+            steps(),
+            passes,
+            situation=Laziness.ON_CONNECT,
+        )
+    )

@@ -769,7 +769,8 @@ class Run:
         for link in tuple(cell.links.values()):
             inlet, sink = link.inlet, link.sink
             task = sink._task
-            if inlet.announcer is None and (task is None or task.inlet is not inlet):
+            under_way = task is not None and task.inlet is inlet and inlet.version != version
+            if inlet.announcer is None and not under_way:
                 continue
             inlet.value = value
             inlet.version = version
