@@ -180,8 +180,8 @@ class _AsyncioRun(_Run):
             else:
                 task = self.loop.create_task(perform(), context=context)
 
-        def cancel(_: Future[Any]) -> None:
-            if future.cancelled():
+        def cancel(done: Future[Any]) -> None:  # a closure over the future would be a cycle
+            if done.cancelled():
                 self._soon(lambda: task and task.cancel())
 
         self._soon(begin)
@@ -272,8 +272,8 @@ class _TrioRun(_Run):
             else:
                 context.run(self._nursery.start_soon, perform)
 
-        def cancel(_: Future[Any]) -> None:
-            if future.cancelled():
+        def cancel(done: Future[Any]) -> None:  # a closure over the future would be a cycle
+            if done.cancelled():
                 self._soon(scope.cancel)
 
         self._soon(begin)

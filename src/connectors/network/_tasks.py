@@ -823,6 +823,7 @@ class Run:
     def complete(self, job: Job, value: Any, error: BaseException | None) -> None:
         """Take note that *job* has run."""
         task = job.task
+        job.block = job.call = job.task = None  # contexts may keep the job
         self.running -= 1
         if job in task.jobs:
             task.jobs.remove(job)
