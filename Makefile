@@ -45,6 +45,7 @@ bench: $(READY) ## ours and peers, side by side, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	-$(BIN)/python bench/run.py
 	$(BIN)/python bench/bench_process.py
+	-$(BIN)/python bench/bench_network.py
 
 faults: $(READY) ## what happens when things go wrong, in ours and in peers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt

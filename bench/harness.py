@@ -39,8 +39,10 @@ class Row:
         limit: What ours may be at most: a multiple of *against*, or *absolute*.
         against: The peer that the limit counts from; the first by default.
         absolute: A limit in the unit of the row, counted over *against* if there is one.
+        alone: *absolute* counts from zero although there are peers.
         unit: ``us``, ``ms``, ``MiB`` or ``ratio``.
         rounds: How often each is measured.
+        spread: The ratio is shown with its smallest and its largest value over the rounds.
     """
 
     title: str
@@ -49,9 +51,11 @@ class Row:
     limit: float | None = None
     against: str | None = None
     absolute: float | None = None
+    alone: bool = False
     at_least: float | None = None
     unit: str = "us"
     rounds: int = 7
+    spread: bool = False
 
 
 _SCALE = {"us": 1e6, "ms": 1e3, "MiB": 1.0, "ratio": 1.0}
@@ -64,6 +68,7 @@ class Result:
     row: Row
     ours: float
     peers: dict[str, float]
+    ratios: list[float]
 
     @property
     def base(self) -> tuple[str, float] | None:
@@ -84,7 +89,8 @@ class Result:
         if row.limit is not None and self.ratio is not None:
             return self.ratio <= row.limit
         if row.absolute is not None:
-            return self.ours - (self.base[1] if self.base else 0.0) <= row.absolute
+            over = self.base[1] if self.base and not row.alone else 0.0
+            return self.ours - over <= row.absolute
         return None
 
     @property
@@ -93,9 +99,9 @@ class Result:
         if row.at_least is not None:
             return f">= {row.at_least:g}"
         if row.limit is not None:
-            return f"<= {row.limit:g} x {self.base[0] if self.base else '?'}"
+            return f"<= {row.limit:.3g} x {self.base[0] if self.base else '?'}"
         if row.absolute is not None:
-            over = f" over {self.base[0]}" if self.base else ""
+            over = f" over {self.base[0]}" if self.base and not row.alone else ""
             return f"<= {row.absolute:g} {row.unit}{over}"
         return ""
 
@@ -113,7 +119,9 @@ def measure(row: Row) -> Result:
     scale = _SCALE[row.unit]
     medians = {name: statistics.median(values) * scale for name, values in found.items()}
     ours = medians.pop("")
-    return Result(row, ours, medians)
+    against = row.against or next(iter(row.peers), None)
+    pairs = zip(found[""], found[against], strict=True) if against in row.peers else ()
+    return Result(row, ours, medians, [mine / other for mine, other in pairs])
 
 
 def markdown(results: list[Result]) -> str:
@@ -125,7 +133,9 @@ def markdown(results: list[Result]) -> str:
     for result in results:
         unit = "" if result.row.unit == "ratio" else f" {result.row.unit}"
         peers = ", ".join(f"{name} {value:.3g}{unit}" for name, value in result.peers.items())
-        ratio = f"{result.ratio:.2f}" if result.ratio is not None else ""
+        ratio = f"{result.ratio:.2g}" if result.ratio is not None else ""
+        if result.row.spread and result.ratios:
+            ratio += f" ({min(result.ratios):.2g} to {max(result.ratios):.2g})"
         met = {True: "yes", False: "**no**", None: ""}[result.met]
         lines.append(
             f"| {result.row.title} | {result.ours:.3g}{unit} | {peers} | {ratio} "

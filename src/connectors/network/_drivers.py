@@ -30,28 +30,11 @@ from connectors._flags import Parallelization
 from connectors._flight import annotate
 from connectors._levels import PROCESS, SEQUENTIAL, THREAD
 
-from ._nodes import Node, lock
+from ._nodes import lock
 from ._tasks import Job, Run, current_job
 
 _TURN = 0.02  # seconds after which a crew lets others have its thread
 _BREATH = 0.05  # seconds after which an event loop gets its turn
-
-
-def place(
-    executor: Executor, node: Node, function: Callable[..., Any], wish: Parallelization
-) -> Parallelization | None:
-    """Return the level at which *executor* runs a method, if there is no more to it than that.
-
-    Returns:
-        SEQUENTIAL or THREAD, or `None` if the call has to pass the executor's door: because of
-        events, limits, a fallback that is to be reported, another process or an ``async def``.
-    """
-    if not executor.uneventful:
-        return None
-    placed = node._placed.get(function)
-    if placed is not None and placed[0] is executor._identity and placed[1] is wish:
-        return placed[2]
-    return None
 
 
 def _dispatch(run: Run, job: Job) -> None:
@@ -191,7 +174,7 @@ def _crew(run: Run) -> None:
         with lock:
             if not run.threaded or time.perf_counter() - begin > _TURN:
                 return
-            job = run.threaded.popleft()
+            job = run.threaded.pop()
             run.running += 1
             run.busy += 1
         value, error = contextvars.copy_context().run(_perform, run, job, THREAD)
@@ -225,7 +208,7 @@ def _disband(run: Run, error: BaseException | None) -> None:
         if run.crews:
             return
         while run.threaded:
-            job = run.threaded.popleft()
+            job = run.threaded.pop()
             run.running += 1
             run.complete(job, None, error)
         run.advance()
@@ -240,31 +223,40 @@ def drive(run: Run) -> None:
 
     Raises:
         BaseException: Something came from outside, Ctrl-C for instance; failures of the run
-            itself are told by its goal.
+            itself are told by its `result`.
     """
-    bell = threading.Lock()
-    bell.acquire()
+    bell: threading.Lock | None = None
+    job: Job | None = None
+    value = error = None
     try:
         while True:
             with lock:
+                if job is not None:
+                    run.complete(job, value, error)
+                    del value, error  # an error's traceback leads from its frame to this one
                 run.advance()
                 if run.finished:
                     return
                 job = _next(run)
-                asleep = job is None and _sleeps(run, bell.release)
+                asleep = False
+                if job is None:
+                    if bell is None:
+                        bell = threading.Lock()
+                        bell.acquire()
+                    asleep = _sleeps(run, bell.release)
             if job is not None:
-                _do(run, job)
+                value, error = _perform(run, job, SEQUENTIAL)
             elif asleep:
                 bell.acquire()
             else:
                 _set_off(run)
-            del job
     except BaseException:
         _break_off(run)
         raise
     finally:
         with lock:
             run.close()
+        del job
 
 
 async def drive_async(run: Run) -> None:
@@ -273,23 +265,27 @@ async def drive_async(run: Run) -> None:
     Methods that are SEQUENTIAL run in the thread of the loop all the same.
     """
     wait, wake = _waker()
+    job: Job | None = None
+    value = error = None
     begin = time.perf_counter()
     try:
         while True:
             with lock:
+                if job is not None:
+                    run.complete(job, value, error)
+                    del value, error
                 run.advance()
                 if run.finished:
                     return
                 job = _next(run)
                 asleep = job is None and _sleeps(run, wake)
             if job is not None:
-                _do(run, job)
+                value, error = _perform(run, job, SEQUENTIAL)
             elif asleep:
                 await wait()
                 begin = time.perf_counter()
             else:
                 _set_off(run)
-            del job
             if time.perf_counter() - begin > _BREATH:
                 await _worlds.breath()
                 begin = time.perf_counter()
@@ -299,37 +295,32 @@ async def drive_async(run: Run) -> None:
     finally:
         with lock:
             run.close()
+        del job
 
 
 def _next(run: Run) -> Job | None:
     """Return the SEQUENTIAL job that the thread that conducts does next, if others are started."""
-    if not run.inline or run.away or run.lacks_crew(run.executor.thread_count):
+    if not run.inline or run.away:
+        return None
+    if run.threaded and run.lacks_crew(run.executor.thread_count):
         return None
     run.running += 1
-    return run.inline.popleft()
+    return run.inline.pop()
 
 
 def _set_off(run: Run) -> None:
     """Start what does not run in this thread."""
     while run.away:
         with lock:
-            job = run.away.popleft()
+            job = run.away.pop()
         _dispatch(run, job)
     if run.threaded:
         _muster(run)
 
 
-def _do(run: Run, job: Job) -> None:
-    """Run *job* in this thread and tell *run*."""
-    value, error = _perform(run, job, SEQUENTIAL)
-    with lock:
-        run.complete(job, value, error)
-    del run, job, value, error  # an error's traceback leads from its frame to this one
-
-
 def _sleeps(run: Run, bell: Callable[[], object]) -> bool:
     """Tell whether the one that conducts has to wait, and have it woken by *bell* then."""
-    if run.away or run.lacks_crew(run.executor.thread_count):
+    if run.away or (run.threaded and run.lacks_crew(run.executor.thread_count)):
         return False
     if run.stalled:
         run.check_loop()

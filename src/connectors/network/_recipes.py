@@ -8,7 +8,6 @@ written once.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -20,10 +19,10 @@ from connectors._calls import Call, is_async
 from connectors._errors import NotConnectedError
 from connectors._flags import Laziness
 
-from ._drivers import drive, drive_async, place
+from ._drivers import drive, drive_async
 from ._executors import Choice, resolved
 from ._nodes import NOTHING, WHOLE, Inlet, Link, MultiSink, Sink, Source, lock
-from ._tasks import Goal, Run, tolerant
+from ._tasks import Run, tolerant
 from ._waves import Wave, conclude, forget, structure_changed
 
 Outcome = tuple[Any, BaseException | None]
@@ -122,13 +121,9 @@ def read(
     block = source.block()
     key, args, kwargs = source.asked(args, kwargs)
     if args or kwargs:
-        run = Run(
-            resolved(choice),
-            place,
-            [lambda goal: goal.run.request_loose(source, args, kwargs, goal)],
-        )
+        run = Run(resolved(choice), [(Run.request_loose, source, args, kwargs)])
     else:
-        run = Run(resolved(choice), place, [lambda goal: goal.run.request_cell(source, key, goal)])
+        run = Run(resolved(choice), [(Run.request_cell, source, key)])
     outcome = yield run
     del block  # it was needed until now
     return outcome
@@ -136,16 +131,8 @@ def read(
 
 def update(sinks: Sequence[Sink], choice: Choice) -> Run:
     """Return the run that brings *sinks* up to date, all of them, before it fails."""
-    return Run(
-        resolved(choice),
-        place,
-        [functools.partial(_request_sink, sink) for sink in sinks],
-        patient=True,
-    )
-
-
-def _request_sink(sink: Sink, goal: Goal) -> None:
-    goal.run.request_sink(sink, goal)
+    wanted = [(Run.request_sink, sink) for sink in sinks]
+    return Run(resolved(choice), wanted, patient=True)
 
 
 def plain(
@@ -247,9 +234,7 @@ def add(
 
     def steps() -> Generator[Direct | Run, Outcome, Any]:
         if sink._active:
-            pull = Run(
-                resolved(choice), place, [lambda goal: goal.run.request_sink(sink, goal, pull=True)]
-            )
+            pull = Run(resolved(choice), [(Run.pull, sink)])
             changes.extend((yield from call(pull)) or ())
         data_id = yield from call(Direct(sink._method, block, args, kwargs, choice))
         changes.append((data_id, argument(sink._method, args, kwargs)))

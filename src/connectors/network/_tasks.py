@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextvars
 import logging
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
@@ -58,47 +57,28 @@ class Job:
         call: What its driver gives to the executor instead of running the method itself.
     """
 
-    __slots__ = (
-        "args",
-        "block",
-        "call",
-        "check",
-        "function",
-        "future",
-        "kwargs",
-        "nested",
-        "node",
-        "task",
-        "verdict",
-        "wish",
-        "writes",
-    )
+    kwargs: Mapping[str, Any] = _NO_KEYWORDS
+    writes = False
+    check: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+    verdict = True
+    nested: list[Run] | tuple[()] = ()
+    future: Any = None
+    call: Any = None
 
     def __init__(
         self,
         task: Task,
         node: Node,
         function: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] = _NO_KEYWORDS,
-        wish: Parallelization = SEQUENTIAL,
-        *,
-        writes: bool = False,
-        check: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
+        args: tuple[Any, ...],
+        wish: Parallelization,
     ) -> None:
-        self.task = task
+        self.task: Task | None = task
         self.node = node
         self.block = node.block()
         self.function = function
         self.args = args
-        self.kwargs = kwargs
         self.wish = wish
-        self.writes = writes
-        self.check = check
-        self.verdict = True
-        self.nested: list[Run] = []
-        self.future: Any = None
-        self.call: Any = None
 
     def conclude(self) -> None:
         """Ask the notify condition, where the method has run; called without the lock."""
@@ -120,18 +100,17 @@ class Task:
         jobs: What it has given out and has not been told the end of.
     """
 
-    __slots__ = ("done", "error", "jobs", "missing", "run", "state", "value", "waiters", "waits")
+    waiters: list[Task] | tuple[()] = ()
+    waits: list[Task] | tuple[()] = ()
+    missing = 0
+    error: BaseException | None = None
+    value: Any = None
+    jobs: list[Job] | tuple[()] = ()
+    state = 0
+    done = False
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.waiters: list[Task] = []
-        self.waits: list[Task] = []
-        self.missing = 0
-        self.error: BaseException | None = None
-        self.value: Any = None
-        self.jobs: list[Job] = []
-        self.state = 0
-        self.done = False
         run.live[self] = None
         run.stack.append(self)
 
@@ -151,8 +130,14 @@ class Task:
 
     def wait_for(self, other: Task) -> None:
         """Go on when *other* is done."""
-        other.waiters.append(self)
-        self.waits.append(other)
+        if isinstance(other.waiters, list):
+            other.waiters.append(self)
+        else:
+            other.waiters = [self]
+        if isinstance(self.waits, list):
+            self.waits.append(other)
+        else:
+            self.waits = [other]
         self.missing += 1
         if other.run is not self.run:
             self.run.outside += 1
@@ -165,7 +150,7 @@ class Task:
         for waiter in self.waiters:
             waiter.told(self, error)
         self.done = True
-        self.waiters = self.waits = []
+        self.waiters = self.waits = ()
         self.run.live.pop(self, None)
 
     def told(self, other: Task, error: BaseException | None) -> None:
@@ -197,7 +182,7 @@ class Task:
                     run.stack.append(waiter)
                     run.ring()
         self.done = True
-        self.waiters = self.waits = []
+        self.waiters = self.waits = ()
         self.run.live.pop(self, None)
 
     def label(self) -> str:
@@ -208,8 +193,6 @@ class Task:
 class SourceTask(Task):
     """Computes a cell: the inputs first, then the getter, then what it feeds."""
 
-    __slots__ = ("args", "cell", "kwargs", "source", "version")
-
     def __init__(
         self,
         run: Run,
@@ -218,12 +201,13 @@ class SourceTask(Task):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any] = _NO_KEYWORDS,
     ) -> None:
-        super().__init__(run)
+        self.run = run
+        run.live[self] = None
+        run.stack.append(self)
         self.source = source
         self.cell = cell
         self.args = args
         self.kwargs = kwargs
-        self.version = 0
         cell.task = self
 
     def release(self) -> None:
@@ -246,7 +230,7 @@ class SourceTask(Task):
         if self.missing or self.state != 1:
             return
         source, cell = self.source, self.cell
-        if source.fresh(cell):
+        if cell.result is not NOTHING and source.fresh(cell):
             self.run.deliver(source, cell, cell.result, source._changes)
             self.end(cell.result)
             return
@@ -257,7 +241,9 @@ class SourceTask(Task):
     def compute(self) -> None:
         """Have the result computed."""
         source = self.source
-        self.run.start(self, source, source._method, self.args, self.kwargs)
+        job = self.run.start(self, source, source._method, self.args)
+        if self.kwargs and job is not None:
+            job.kwargs = self.kwargs
 
     def completed(self, job: Job | None, value: Any) -> None:
         """Store the result, and deliver it."""
@@ -317,8 +303,6 @@ class SourceTask(Task):
 class LooseTask(SourceTask):
     """Runs a getter with arguments of its own, which leaves the results as they are."""
 
-    __slots__ = ()
-
     def completed(self, job: Job | None, value: Any) -> None:
         """Give the result."""
         if self.state == 1:
@@ -329,8 +313,6 @@ class LooseTask(SourceTask):
 
 class WholeTask(SourceTask):
     """Computes the dictionary of a multi-output: the keys first, then what belongs to each."""
-
-    __slots__ = ("parts",)
 
     source: MultiOutputSource
 
@@ -364,12 +346,13 @@ class WholeTask(SourceTask):
 class SinkTask(Task):
     """Brings a sink up to date: what announced to it first, then the setter."""
 
-    __slots__ = ("inlet", "sink")
+    inlet: Inlet | None = None
 
     def __init__(self, run: Run, sink: Sink) -> None:
-        super().__init__(run)
+        self.run = run
+        run.live[self] = None
+        run.stack.append(self)
         self.sink = sink
-        self.inlet: Inlet | None = None
         sink._task = self
 
     def release(self) -> None:
@@ -394,8 +377,6 @@ class SinkTask(Task):
 class SingleTask(SinkTask):
     """Brings a single input up to date."""
 
-    __slots__ = ()
-
     def step(self) -> None:
         """Go on, as far as that is possible now."""
         if self.done:
@@ -419,14 +400,9 @@ class SingleTask(SinkTask):
         self.state = 2
         self.value = inlet.value
         condition = sink._notify_condition
-        self.run.start(
-            self,
-            sink,
-            sink._method,
-            (inlet.value,),
-            writes=True,
-            check=None if condition is None else (condition, (inlet.value,)),
-        )
+        job = self.run.start(self, sink, sink._method, (inlet.value,), writes=True)
+        if condition is not None and job is not None:
+            job.check = (condition, (inlet.value,))
 
     def completed(self, job: Job | None, value: Any) -> None:  # noqa: ARG002 - what a setter returns is for others
         """Forget the value, which is set now, and tell the observers."""
@@ -448,8 +424,6 @@ class MultiTask(SinkTask):
     Attributes:
         changes: The ids that were changed, and their values.
     """
-
-    __slots__ = ("changes", "pull", "results", "steps", "undone")
 
     sink: MultiSink
 
@@ -581,19 +555,17 @@ class Goal(Task):
     """What a run was begun for.
 
     Args:
-        wanted: Cells to be computed, as sources and keys, and sinks to be brought up to date.
+        wanted: What is asked for: methods of the run, and their arguments but the last.
         patient: All are brought to their end before a failure is told.
 
     Attributes:
         errors: The failures.
     """
 
-    __slots__ = ("errors", "patient", "wanted")
-
     def __init__(
         self,
         run: Run,
-        wanted: Sequence[Callable[[Goal], Any]],
+        wanted: Sequence[tuple[Any, ...]],
         *,
         patient: bool = False,
     ) -> None:
@@ -609,8 +581,8 @@ class Goal(Task):
             return
         if self.state == 0:
             self.state = 1
-            for want in self.wanted:
-                self.value = want(self)
+            for ask, *what in self.wanted:
+                self.value = ask(self.run, *what, self)
         if not self.missing:
             self.end(self.value)
 
@@ -635,8 +607,6 @@ class Goal(Task):
 class Extras(Task):
     """The inputs that a run brings up to date by the way; their failures are their own."""
 
-    __slots__ = ()
-
     def step(self) -> None:
         """Wait for all that comes."""
 
@@ -656,7 +626,6 @@ class Run:
 
     Args:
         executor: Runs the methods.
-        place: Tells the level at which a method runs without more ado, or `None`.
         wanted: What the run is begun for; see `Goal`.
         patient: All is brought to its end before a failure is told.
 
@@ -673,11 +642,20 @@ class Run:
         bell: Wakes the thread or coroutine that conducts the run, if it sleeps.
     """
 
+    running = 0
+    outside = 0
+    crews = 0
+    busy = 0
+    closed = False
+    bell: Callable[[], object] | None = None
+    extras: Extras | None = None
+    value: Any = None
+    errors: list[BaseException] | tuple[()] = ()
+
     def __init__(
         self,
         executor: Any,
-        place: Callable[[Any, Node, Callable[..., Any], Parallelization], Parallelization | None],
-        wanted: Sequence[Callable[[Goal], Any]],
+        wanted: Sequence[tuple[Any, ...]],
         *,
         patient: bool = False,
     ) -> None:
@@ -686,22 +664,13 @@ class Run:
         self.parent = current_job.get()
         self.live: dict[Task, None] = {}
         self.stack: list[Task] = []
-        self.inline: deque[Job] = deque()
-        self.threaded: deque[Job] = deque()
-        self.away: deque[Job] = deque()
-        self.running = 0
-        self.outside = 0
-        self.crews = 0
-        self.busy = 0
-        self.closed = False
-        self.bell: Callable[[], object] | None = None
-        self._place = place
-        self.extras = Extras(self)
+        self.inline: list[Job] = []
+        self.threaded: list[Job] = []
+        self.away: list[Job] = []
+        self.uneventful = executor.uneventful
         self.goal = Goal(self, wanted, patient=patient)
-        self.value: Any = None
-        self.errors: list[BaseException] = []
         if self.parent is not None:
-            self.parent.nested.append(self)
+            self.parent.nested = [*self.parent.nested, self]
 
     @property
     def finished(self) -> bool:
@@ -709,7 +678,9 @@ class Run:
         if self.closed:
             return True
         goal = self.goal
-        return goal.done and (goal.error is not None or not self.extras.missing)
+        if not goal.done:
+            return False
+        return goal.error is not None or self.extras is None or not self.extras.missing
 
     @property
     def stalled(self) -> bool:
@@ -743,7 +714,7 @@ class Run:
         """Have the getter run with arguments of its own, for *waiter*."""
         waiter.wait_for(LooseTask(self, source, Cell(NOTHING), args, kwargs))
 
-    def request_sink(self, sink: Sink, waiter: Task, *, pull: bool = False) -> None:
+    def request_sink(self, sink: Sink, waiter: Task) -> None:
         """Have *sink* brought up to date, for *waiter*."""
         task = sink._task
         if task is None:
@@ -751,18 +722,25 @@ class Run:
                 for observer in sink._observers:
                     observer._announcers.pop(sink._ref, None)
                 return
-            task = self._sink_task(sink, pull=pull)
+            task = self._sink_task(sink)
         waiter.wait_for(task)
+
+    def pull(self, sink: MultiSink, waiter: Task) -> None:
+        """Have what is pending at *sink* set, for *waiter*, which tells the observers itself."""
+        if sink._task is None and sink._active:
+            MultiTask(self, sink, pull=True)
+        if sink._task is not None:
+            waiter.wait_for(sink._task)
 
     def request_extra(self, sink: Sink) -> None:
         """Have *sink* brought up to date by the way."""
         if not self.closed and sink._task is None and sink._active:
+            if self.extras is None:
+                self.extras = Extras(self)
             self.extras.wait_for(self._sink_task(sink))
 
-    def _sink_task(self, sink: Sink, *, pull: bool = False) -> SinkTask:
-        if isinstance(sink, MultiSink):
-            return MultiTask(self, sink, pull=pull)
-        return SingleTask(self, sink)
+    def _sink_task(self, sink: Sink) -> SinkTask:
+        return MultiTask(self, sink) if isinstance(sink, MultiSink) else SingleTask(self, sink)
 
     def deliver(self, source: Source, cell: Cell, value: Any, version: int) -> None:
         """Give *value* to all that wait for it."""
@@ -785,27 +763,37 @@ class Run:
         node: Node,
         function: Callable[..., Any],
         args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] = _NO_KEYWORDS,
         wish: Parallelization | None = None,
         *,
         writes: bool = False,
-        check: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
-    ) -> None:
+    ) -> Job | None:
         """Have *function* run for *task*; without a *wish*, as far away as *node* may."""
         if self.closed:
             task.abort()
-            return
-        job = Job(task, node, function, args, kwargs, wish or node._parallelization)
-        job.writes = writes
-        job.check = check
-        task.jobs.append(job)
-        level = SEQUENTIAL if wish else self._place(self.executor, node, function, job.wish)
+            return None
+        job = Job(task, node, function, args, wish or node._parallelization)
+        if writes:
+            job.writes = True
+        if isinstance(task.jobs, list):
+            task.jobs.append(job)
+        else:
+            task.jobs = [job]
+        # Where the executor runs the method, if that is known and there is no more to it.
+        level: Parallelization | None = SEQUENTIAL
+        if wish is None:
+            placed = node._placed.get(function)
+            level = None
+            if placed is not None and self.uneventful:
+                identity, wished, known = placed
+                if identity is self.executor._identity and wished is job.wish:
+                    level = known
         if level is SEQUENTIAL:
             self.inline.append(job)
         elif level is THREAD:
             self.threaded.append(job)
         else:
             self.away.append(job)
+        return job
 
     # What its driver does
 
@@ -823,10 +811,13 @@ class Run:
     def complete(self, job: Job, value: Any, error: BaseException | None) -> None:
         """Take note that *job* has run."""
         task = job.task
+        assert task is not None
         job.block = job.call = job.task = None  # contexts may keep the job
         self.running -= 1
-        if job in task.jobs:
-            task.jobs.remove(job)
+        if len(task.jobs) > 1:
+            task.jobs = [other for other in task.jobs if other is not job]
+        else:
+            task.jobs = ()
         if task.done:
             return
         if error is None:
@@ -851,19 +842,21 @@ class Run:
         for queue in (self.inline, self.threaded, self.away):
             while queue:
                 job = queue.pop()
-                job.task.jobs.remove(job)
+                if job.task is not None:
+                    job.task.jobs = ()
         for task in list(self.live):
             if not task.jobs:
                 task.abort()
         if self.parent is not None:
-            self.parent.nested.remove(self)
+            self.parent.nested = [run for run in self.parent.nested if run is not self]
             self.parent = None
         self.value, self.errors = self.goal.value, self.goal.errors
-        del self.goal, self.extras  # they lead here
+        self.extras = None
+        del self.goal  # it leads here
 
     def result(self) -> Any:
         """Return what was wanted, or raise why it is not there; once, when it is closed."""
-        errors, self.errors = self.errors, []
+        errors, self.errors = self.errors, ()
         value, self.value = self.value, None
         if not errors:
             return value
