@@ -31,7 +31,8 @@ from connectors._flight import annotate
 from connectors._levels import PROCESS, SEQUENTIAL, THREAD
 
 from ._nodes import lock
-from ._tasks import Job, Run, current_job
+from ._run import Run
+from ._tasks import Job, current_job
 
 _TURN = 0.02  # seconds after which a crew lets others have its thread
 _BREATH = 0.05  # seconds after which an event loop gets its turn
@@ -225,38 +226,46 @@ def drive(run: Run) -> None:
         BaseException: Something came from outside, Ctrl-C for instance; failures of the run
             itself are told by its `result`.
     """
-    bell: threading.Lock | None = None
+    bell = None
     job: Job | None = None
     value = error = None
+    goal, inline = run.goal, run.inline
     try:
         while True:
             with lock:
                 if job is not None:
                     run.complete(job, value, error)
-                    del value, error  # an error's traceback leads from its frame to this one
+                    value = error = None  # an error's traceback leads from its frame to this one
                 run.advance()
-                if run.finished:
+                if goal.done and run.finished:
                     return
-                job = _next(run)
-                asleep = False
+                if inline and not (run.away or run.threaded):
+                    run.running += 1
+                    job = inline.pop()
+                else:
+                    job = _next(run)
                 if job is None:
-                    if bell is None:
-                        bell = threading.Lock()
-                        bell.acquire()
+                    bell = bell or _bell()
                     asleep = _sleeps(run, bell.release)
             if job is not None:
                 value, error = _perform(run, job, SEQUENTIAL)
-            elif asleep:
-                bell.acquire()
-            else:
+            elif not asleep:
                 _set_off(run)
+            elif bell is not None:
+                bell.acquire()
     except BaseException:
         _break_off(run)
         raise
     finally:
         with lock:
             run.close()
-        del job
+        del job, goal
+
+
+def _bell() -> threading.Lock:
+    bell = threading.Lock()
+    bell.acquire()
+    return bell
 
 
 async def drive_async(run: Run) -> None:
@@ -335,7 +344,9 @@ def _sleeps(run: Run, bell: Callable[[], object]) -> bool:
 def _break_off(run: Run) -> None:
     """Stop what runs elsewhere and can be stopped."""
     with lock:
-        futures = [job.future for task in run.live for job in task.jobs if job.future is not None]
+        futures = [
+            job.future for task in run.tasks for job in task.jobs() if job.future is not None
+        ]
     for future in futures:
         _worlds.abandon(future)
 

@@ -216,11 +216,6 @@ class Source(Node):
             cell.result is not NOTHING and cell.computed == self._changes and not self._announcers
         )
 
-    def doubt(self, why: Any) -> None:
-        """Take note that the value may change because of *why*."""
-        self._announcers[why] = None
-        self._current = NOTHING
-
     def change(self) -> None:
         """Take note that the state did change: what was computed is out of date."""
         self._changes += 1
@@ -233,6 +228,10 @@ class Source(Node):
         self._current = NOTHING
         for cell in self.cells():
             cell.result = NOTHING
+
+    def keep(self, cell: Cell, value: Any) -> None:
+        """Store *value*, which is the present result of *cell*."""
+        cell.result = value
 
     def reassure(self) -> None:
         """Let the result be read without asking, if it is valid."""
@@ -261,6 +260,12 @@ class OutputSource(Source):
         """Take note that the state did change: what was computed is out of date."""
         self._changes += 1
         self._current = self._cell.result = NOTHING
+
+    def keep(self, cell: Cell, value: Any) -> None:
+        """Store *value*, which is the present result of *cell*."""
+        cell.result = value
+        if not self._announcers and not self._holds:
+            self._current = value
 
     def reassure(self) -> None:
         """Let the result be read without asking, if it is valid."""

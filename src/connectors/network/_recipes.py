@@ -22,7 +22,8 @@ from connectors._flags import Laziness
 from ._drivers import drive, drive_async
 from ._executors import Choice, resolved
 from ._nodes import NOTHING, WHOLE, Inlet, Link, MultiSink, Sink, Source, lock
-from ._tasks import Run, tolerant
+from ._run import Run
+from ._tasks import tolerant
 from ._waves import Wave, conclude, forget, structure_changed
 
 Outcome = tuple[Any, BaseException | None]

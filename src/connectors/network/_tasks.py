@@ -1,38 +1,37 @@
-"""Reads as plain state: told what finished, a run answers what is ready next.
+"""Reads as plain state: the tasks of a run, which are told what finished and say what is next.
 
-A run brings what it was asked for up to date. It has one task for each source that is computed and
-each sink that is set; a task waits for the tasks of what announced to it, gives out a job, and is
-told how the job ended. A run that needs what another run computes at that moment waits for that
-task. Nothing here calls a user's method, starts a thread or waits.
+There is one task for each source that is computed and for each sink that is set. A task waits for
+the tasks of what announced to it, gives out a job, and is told how the job ended. Nothing here
+calls a user's method, starts a thread or waits.
 """
 
 from __future__ import annotations
 
 import contextvars
-import logging
 import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from connectors._errors import CycleError
-from connectors._flags import Laziness, Parallelization
+from connectors._flags import Parallelization
 
 from ._nodes import (
     NOTHING,
-    PLAIN,
     WHOLE,
     Cell,
     Inlet,
     MultiOutputSource,
     MultiSink,
     Node,
+    SingleSink,
     Sink,
     Source,
 )
-from ._waves import Wave, conclude
+from ._waves import Wave, conclude, tell_changed
 
-SEQUENTIAL, THREAD, PROCESS = Parallelization
-_logger = logging.getLogger("connectors")
+if TYPE_CHECKING:
+    from ._run import Run
+
+SEQUENTIAL = Parallelization.SEQUENTIAL
 _NO_KEYWORDS: Mapping[str, Any] = {}
 #: The job that the present code is a part of.
 current_job: contextvars.ContextVar[Job | None] = contextvars.ContextVar(
@@ -41,12 +40,14 @@ current_job: contextvars.ContextVar[Job | None] = contextvars.ContextVar(
 
 
 class Job:
-    """A user's method that a task has to have run.
+    """A user's method that has to be run.
 
     Attributes:
-        task: Is told how it ended.
+        task: Whose job it is, if it is not the task itself.
         node: Whose method it is.
         function: The method.
+        args: Its arguments, without the instance.
+        kwargs: Its keyword arguments.
         block: The instance.
         wish: How far away it may run.
         writes: It changes the block.
@@ -57,7 +58,13 @@ class Job:
         call: What its driver gives to the executor instead of running the method itself.
     """
 
+    task: Task | None = None
+    node: Node
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = _NO_KEYWORDS
+    block: Any = None
+    wish: Parallelization
     writes = False
     check: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
     verdict = True
@@ -65,30 +72,17 @@ class Job:
     future: Any = None
     call: Any = None
 
-    def __init__(
-        self,
-        task: Task,
-        node: Node,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        wish: Parallelization,
-    ) -> None:
-        self.task: Task | None = task
-        self.node = node
-        self.block = node.block()
-        self.function = function
-        self.args = args
-        self.wish = wish
-
     def conclude(self) -> None:
-        """Ask the notify condition, where the method has run; called without the lock."""
+        """Ask the notify condition, when the method has run; called without the lock."""
         if self.check is not None:
             condition, args = self.check
             self.verdict = bool(condition(self.block, *args))
 
 
-class Task:
+class Task(Job):
     """Something that a run does. Tasks that wait for it are told when it is done.
+
+    A task that needs one method to be run is a job itself, so that it costs one object.
 
     Attributes:
         run: Whose task it is.
@@ -96,45 +90,48 @@ class Task:
         waits: The tasks for which it waits, or has waited.
         missing: How many of them are not done.
         error: Why it fails.
-        value: What it gives.
-        jobs: What it has given out and has not been told the end of.
+        given: How many jobs it has given out and not been told the end of.
     """
 
+    # Most tasks need few of these, and most runs are short.
     waiters: list[Task] | tuple[()] = ()
     waits: list[Task] | tuple[()] = ()
     missing = 0
     error: BaseException | None = None
-    value: Any = None
-    jobs: list[Job] | tuple[()] = ()
+    given = 0
     state = 0
     done = False
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        run.live[self] = None
+        run.tasks.append(self)
         run.stack.append(self)
 
     def step(self) -> None:
         """Go on, as far as that is possible now."""
         raise NotImplementedError
 
-    def completed(self, job: Job | None, value: Any) -> None:
+    def completed(self, job: Job, value: Any) -> None:
         """Take what *job* returned."""
         raise NotImplementedError
 
     def failed(self) -> None:
-        """Take note that the job raised."""
+        """Take note that a job raised."""
 
     def release(self) -> None:
-        """Let another task take this one's place."""
+        """Let another task take this one's place, and hold nothing any more."""
+
+    def jobs(self) -> list[Job]:
+        """Return what it has given out."""
+        return [self] if self.given else []
 
     def wait_for(self, other: Task) -> None:
         """Go on when *other* is done."""
-        if isinstance(other.waiters, list):
+        if other.waiters:
             other.waiters.append(self)
         else:
             other.waiters = [self]
-        if isinstance(self.waits, list):
+        if self.waits:
             self.waits.append(other)
         else:
             self.waits = [other]
@@ -144,16 +141,14 @@ class Task:
 
     def end(self, value: Any = None, error: BaseException | None = None) -> None:
         """Be done, with *value* or *error*."""
-        self.value = value
         self.error = error
-        self.release()
-        for waiter in self.waiters:
-            waiter.told(self, error)
+        waiters, self.waiters, self.waits = self.waiters, (), ()
         self.done = True
-        self.waiters = self.waits = ()
-        self.run.live.pop(self, None)
+        self.release()
+        for waiter in waiters:
+            waiter.told(self, value, error)
 
-    def told(self, other: Task, error: BaseException | None) -> None:
+    def told(self, other: Task, value: Any, error: BaseException | None) -> None:  # noqa: ARG002
         """Take note that *other* is done."""
         run = self.run
         self.missing -= 1
@@ -171,8 +166,10 @@ class Task:
 
     def abort(self) -> None:
         """Give up; tasks of other runs that wait for this one begin anew."""
+        waiters, self.waiters, self.waits = self.waiters, (), ()
+        self.done = True
         self.release()
-        for waiter in self.waiters:
+        for waiter in waiters:
             waiter.missing -= 1
             run = waiter.run
             if run is not self.run:
@@ -181,37 +178,39 @@ class Task:
                     waiter.state = 0
                     run.stack.append(waiter)
                     run.ring()
-        self.done = True
-        self.waiters = self.waits = ()
-        self.run.live.pop(self, None)
 
     def label(self) -> str:
         """Return the name by which messages speak of what it does."""
         return "a read"
 
 
+class Part(Job):
+    """One of several jobs of a task.
+
+    Args:
+        task: The task.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+
 class SourceTask(Task):
     """Computes a cell: the inputs first, then the getter, then what it feeds."""
 
-    def __init__(
-        self,
-        run: Run,
-        source: Source,
-        cell: Cell,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any] = _NO_KEYWORDS,
-    ) -> None:
+    version = -1
+
+    def __init__(self, run: Run, source: Source, cell: Cell, args: tuple[Any, ...] = ()) -> None:
         self.run = run
-        run.live[self] = None
-        run.stack.append(self)
         self.source = source
         self.cell = cell
         self.args = args
-        self.kwargs = kwargs
         cell.task = self
+        run.tasks.append(self)
+        run.stack.append(self)
 
     def release(self) -> None:
-        """Let another task compute the cell."""
+        """Let another task compute the cell, and hold nothing any more."""
         if self.cell.task is self:
             self.cell.task = None
 
@@ -222,17 +221,19 @@ class SourceTask(Task):
         if self.error is not None:
             self.end(error=self.error)
             return
+        source, cell = self.source, self.cell
         if self.state == 0:
             self.state = 1
-            if self.source._holds and self._ask_holds():
+            if source._holds and self._ask_holds():
                 return
-            self._ask_inputs()
+            if source._announcers:
+                self._ask_inputs()
         if self.missing or self.state != 1:
             return
-        source, cell = self.source, self.cell
         if cell.result is not NOTHING and source.fresh(cell):
-            self.run.deliver(source, cell, cell.result, source._changes)
-            self.end(cell.result)
+            value = cell.result
+            self.run.deliver(source, cell, value, source._changes)
+            self.end(value)
             return
         self.state = 2
         self.version = source._changes
@@ -240,33 +241,33 @@ class SourceTask(Task):
 
     def compute(self) -> None:
         """Have the result computed."""
-        source = self.source
-        job = self.run.start(self, source, source._method, self.args)
-        if self.kwargs and job is not None:
-            job.kwargs = self.kwargs
+        self.run.start(self, self.source, self.source._method)
 
-    def completed(self, job: Job | None, value: Any) -> None:
+    def completed(self, job: Job, value: Any) -> None:  # noqa: ARG002 - there is one
         """Store the result, and deliver it."""
-        source, cell = self.source, self.cell
-        if self.state == 1:  # it was the announce conditions that were asked
+        if self.state == 2:
+            self._store(value)
+        else:
             self._go_on_with(value)
-            return
-        cell.computed = self.version
-        if source._caching and self.version == source._changes:
-            cell.result = value
-            source.reassure()
-        self.run.deliver(source, cell, value, self.version)
+
+    def _store(self, value: Any) -> None:
+        source, cell, version = self.source, self.cell, self.version
+        cell.computed = version
+        if source._caching and version == source._changes:
+            source.keep(cell, value)
+        if cell.links:
+            self.run.deliver(source, cell, value, version)
         self.end(value)
 
     def _ask_inputs(self) -> None:
-        source = self.source
-        for why in tuple(source._announcers):
-            if isinstance(why, weakref.ref):
+        announcers, run = self.source._announcers, self.run
+        for why in tuple(announcers):
+            if why.__class__ is weakref.ReferenceType:
                 sink = why()
                 if sink is None:
-                    source._announcers.pop(why, None)
+                    announcers.pop(why, None)
                 else:
-                    self.run.request_sink(sink, self)
+                    run.request_sink(sink, self)
 
     def _ask_holds(self) -> bool:
         asked = [
@@ -279,13 +280,15 @@ class SourceTask(Task):
             self.source._holds.clear()
             return False
 
-        def admitted(_: Any) -> list[tuple[Sink, Inlet]]:
+        def admitted(*_: Any) -> list[tuple[Sink, Inlet]]:
             return [(sink, inlet) for sink, inlet in asked if sink.admits(inlet)]
 
-        self.run.start(self, self.source, admitted, wish=SEQUENTIAL)
+        self.run.start(self, self.source, admitted, SEQUENTIAL)
         return True
 
     def _go_on_with(self, admitted: list[tuple[Sink, Inlet]]) -> None:
+        key = self.cell.key
+        self.args = () if isinstance(key, type(WHOLE)) else (key,)
         for sink, inlet in admitted:
             wave = Wave()
             wave.release(sink, inlet)
@@ -303,60 +306,76 @@ class SourceTask(Task):
 class LooseTask(SourceTask):
     """Runs a getter with arguments of its own, which leaves the results as they are."""
 
-    def completed(self, job: Job | None, value: Any) -> None:
-        """Give the result."""
-        if self.state == 1:
-            self._go_on_with(value)
-        else:
-            self.end(value)
+    def __init__(
+        self, run: Run, source: Source, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        super().__init__(run, source, Cell(NOTHING), args)
+        self.own = args
+        self.kwargs = kwargs
+
+    def compute(self) -> None:
+        """Have the result computed."""
+        self.args = self.own
+        super().compute()
+
+    def _store(self, value: Any) -> None:
+        self.end(value)
 
 
 class WholeTask(SourceTask):
     """Computes the dictionary of a multi-output: the keys first, then what belongs to each."""
 
     source: MultiOutputSource
+    keys: list[Any] | tuple[()] = ()
+
+    def __init__(self, run: Run, source: Source, cell: Cell) -> None:
+        super().__init__(run, source, cell)
+        self.values: dict[Task, Any] = {}
 
     def compute(self) -> None:
         """Have the keys told."""
         keys = self.source._keys
-        self.run.start(self, self.source, lambda block: list(keys(block)), wish=SEQUENTIAL)
+        self.run.start(self, self.source, lambda block: list(keys(block)), SEQUENTIAL)
 
-    def completed(self, job: Job | None, value: Any) -> None:
+    def completed(self, job: Job, value: Any) -> None:
         """Request what belongs to the keys."""
         if self.state == 1:
-            self._go_on_with(value)
+            super().completed(job, value)
             return
         self.state = 3
-        self.parts = [(key, self.run.request_cell(self.source, key, self)) for key in value]
+        self.parts = {key: self.run.request_cell(self.source, key, self) for key in value}
         if not self.missing:
             self.run.stack.append(self)
+
+    def told(self, other: Task, value: Any, error: BaseException | None) -> None:
+        """Take note that *other* is done."""
+        if self.state == 3:
+            self.values[other] = value
+        super().told(other, value, error)
 
     def step(self) -> None:
         """Go on, as far as that is possible now."""
         if self.state != 3 or self.done or self.error is not None:
             super().step()
         elif not self.missing:
-            value = {
-                key: part.value if isinstance(part, Task) else part for key, part in self.parts
-            }
-            self.parts = []
-            super().completed(None, value)
+            parts, values = self.parts, self.values
+            self.parts, self.values = {}, {}
+            self._store(
+                {
+                    key: values.get(part) if isinstance(part, Task) else part
+                    for key, part in parts.items()
+                }
+            )
 
 
 class SinkTask(Task):
     """Brings a sink up to date: what announced to it first, then the setter."""
 
+    sink: Sink
     inlet: Inlet | None = None
 
-    def __init__(self, run: Run, sink: Sink) -> None:
-        self.run = run
-        run.live[self] = None
-        run.stack.append(self)
-        self.sink = sink
-        sink._task = self
-
     def release(self) -> None:
-        """Let another task bring the sink up to date."""
+        """Let another task bring the sink up to date, and hold nothing any more."""
         if self.sink._task is self:
             self.sink._task = None
 
@@ -367,15 +386,21 @@ class SinkTask(Task):
     def tell(self, *, changed: bool) -> None:
         """Tell the observers what came of it."""
         sink = self.sink
-        unannounced = conclude(
-            sink._observers, sink._ref, changed=changed, pending=bool(sink._active)
-        )
-        for observer in unannounced:
-            Wave().from_source(observer)
+        if changed:
+            tell_changed(sink)
+        else:
+            conclude(sink._observers, sink._ref, changed=False, pending=bool(sink._active))
 
 
 class SingleTask(SinkTask):
     """Brings a single input up to date."""
+
+    def __init__(self, run: Run, sink: SingleSink) -> None:
+        self.run = run
+        self.sink = sink
+        sink._task = self
+        run.tasks.append(self)
+        run.stack.append(self)
 
     def step(self) -> None:
         """Go on, as far as that is possible now."""
@@ -384,31 +409,37 @@ class SingleTask(SinkTask):
         if self.error is not None:
             self.end(error=self.error)
             return
-        sink = self.sink
+        sink, inlet = self.sink, self.inlet
         if self.state == 0:
             self.state = 1
-            self.inlet = inlet = next(iter(sink._active), None)
+            for inlet in sink._active:
+                self.inlet = inlet
+                break
             if inlet is not None and inlet.announcer is not None:
                 self.run.request_cell(inlet.announcer, inlet.part, self)
         if self.missing or self.state != 1:
             return
-        inlet = self.inlet
         if inlet is None or inlet.value is NOTHING:
             self.tell(changed=False)
             self.end()
             return
         self.state = 2
+        self.args = (inlet.value,)
+        self.writes = True
+        if sink._notify_condition is not None:
+            self.check = (sink._notify_condition, self.args)
         self.value = inlet.value
-        condition = sink._notify_condition
-        job = self.run.start(self, sink, sink._method, (inlet.value,), writes=True)
-        if condition is not None and job is not None:
-            job.check = (condition, (inlet.value,))
+        self.run.start(self, sink, sink._method)
 
-    def completed(self, job: Job | None, value: Any) -> None:  # noqa: ARG002 - what a setter returns is for others
+    def completed(self, job: Job, value: Any) -> None:  # noqa: ARG002 - a setter's own
         """Forget the value, which is set now, and tell the observers."""
         assert self.inlet is not None
         self.sink.done(self.inlet, self.value)
-        self.tell(changed=job is None or job.verdict)
+        self.value = None
+        if not self.verdict:
+            self.tell(changed=False)
+        else:
+            tell_changed(self.sink)
         self.end()
 
 
@@ -428,8 +459,11 @@ class MultiTask(SinkTask):
     sink: MultiSink
 
     def __init__(self, run: Run, sink: MultiSink, *, pull: bool = False) -> None:
-        super().__init__(run, sink)
+        super().__init__(run)
+        self.sink = sink
+        sink._task = self
         self.pull = pull
+        self.out: list[Job] = []
         self.changes: list[tuple[Any, Any]] = []
         self.steps: Generator[_Step, list[Any], None] | None = None
         self.results: list[Any] = []
@@ -453,8 +487,13 @@ class MultiTask(SinkTask):
         self.steps = self._set_all()
         self._advance(None)
 
-    def completed(self, job: Job | None, value: Any) -> None:
+    def jobs(self) -> list[Job]:
+        """Return what it has given out."""
+        return self.out
+
+    def completed(self, job: Job, value: Any) -> None:
         """Take the result of one step."""
+        self.out = [other for other in self.out if other is not job]
         if self.state == 3:
             self._finish(changed=value)
             return
@@ -485,7 +524,11 @@ class MultiTask(SinkTask):
             return
         self.undone = len(step)
         for function, args in step:
-            self.run.start(self, self.sink, function, args, writes=True)
+            part = Part(self)
+            part.args = args
+            part.writes = True
+            self.out.append(part)
+            self.run.start(part, self.sink, function)
 
     def _ask_condition(self) -> None:
         condition, changes = self.sink._notify_condition, self.changes
@@ -497,7 +540,9 @@ class MultiTask(SinkTask):
         def changed(block: Any) -> bool:
             return any(condition(block, data_id, value) for data_id, value in changes)
 
-        self.run.start(self, self.sink, changed, wish=SEQUENTIAL)
+        part = Part(self)
+        self.out.append(part)
+        self.run.start(part, self.sink, changed, SEQUENTIAL)
 
     def _finish(self, *, changed: bool) -> None:
         if not self.pull:
@@ -549,360 +594,3 @@ def tolerant(remove: Callable[..., Any]) -> Callable[..., Any]:
             return None
 
     return remove_if_stored
-
-
-class Goal(Task):
-    """What a run was begun for.
-
-    Args:
-        wanted: What is asked for: methods of the run, and their arguments but the last.
-        patient: All are brought to their end before a failure is told.
-
-    Attributes:
-        errors: The failures.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        wanted: Sequence[tuple[Any, ...]],
-        *,
-        patient: bool = False,
-    ) -> None:
-        super().__init__(run)
-        self.wanted = wanted
-        self.patient = patient
-        self.errors: list[BaseException] = []
-
-    def step(self) -> None:
-        """Ask for everything, unless it is there."""
-        if self.error is not None:
-            self.end(error=self.error)
-            return
-        if self.state == 0:
-            self.state = 1
-            for ask, *what in self.wanted:
-                self.value = ask(self.run, *what, self)
-        if not self.missing:
-            self.end(self.value)
-
-    def told(self, other: Task, error: BaseException | None) -> None:
-        """Take note that *other* is done."""
-        if error is not None and not self.done:
-            self.errors.append(error)
-        self.value = other.value
-        if error is None or self.patient:
-            super().told(other, None)
-        else:
-            super().told(other, error)
-
-    def end(self, value: Any = None, error: BaseException | None = None) -> None:
-        """Be done."""
-        self.wanted = ()
-        if error is not None and error not in self.errors:
-            self.errors.append(error)
-        super().end(value, error)
-
-
-class Extras(Task):
-    """The inputs that a run brings up to date by the way; their failures are their own."""
-
-    def step(self) -> None:
-        """Wait for all that comes."""
-
-    def told(self, other: Task, error: BaseException | None) -> None:
-        """Take note that *other* is done."""
-        self.missing -= 1
-        if error is not None and len(other.waiters) == 1:
-            _logger.error(
-                "%s could not be brought up to date; its next read raises this again",
-                other.label(),
-                exc_info=error,
-            )
-
-
-class Run:
-    """What a read, or whatever else brings parts of a network up to date, has to do.
-
-    Args:
-        executor: Runs the methods.
-        wanted: What the run is begun for; see `Goal`.
-        patient: All is brought to its end before a failure is told.
-
-    Attributes:
-        inline: Jobs for the thread that conducts the run.
-        threaded: Jobs for threads of the executor's own pool.
-        away: Jobs that have to pass the executor's door.
-        running: How many jobs run.
-        outside: How many times a task waits for one of another run.
-        crews: How many threads work on `threaded`, or are about to.
-        busy: How many of them run a job.
-        parent: The job during which the run was begun.
-        closed: Nobody waits for it any more; what runs is brought to its end.
-        bell: Wakes the thread or coroutine that conducts the run, if it sleeps.
-    """
-
-    running = 0
-    outside = 0
-    crews = 0
-    busy = 0
-    closed = False
-    bell: Callable[[], object] | None = None
-    extras: Extras | None = None
-    value: Any = None
-    errors: list[BaseException] | tuple[()] = ()
-
-    def __init__(
-        self,
-        executor: Any,
-        wanted: Sequence[tuple[Any, ...]],
-        *,
-        patient: bool = False,
-    ) -> None:
-        self.executor = executor
-        self.context = contextvars.copy_context()
-        self.parent = current_job.get()
-        self.live: dict[Task, None] = {}
-        self.stack: list[Task] = []
-        self.inline: list[Job] = []
-        self.threaded: list[Job] = []
-        self.away: list[Job] = []
-        self.uneventful = executor.uneventful
-        self.goal = Goal(self, wanted, patient=patient)
-        if self.parent is not None:
-            self.parent.nested = [*self.parent.nested, self]
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to wait for."""
-        if self.closed:
-            return True
-        goal = self.goal
-        if not goal.done:
-            return False
-        return goal.error is not None or self.extras is None or not self.extras.missing
-
-    @property
-    def stalled(self) -> bool:
-        """Whether all its tasks wait for each other, or for those of other runs."""
-        return not (self.running or self.inline or self.threaded or self.away)
-
-    def lacks_crew(self, size: int) -> bool:
-        """Tell whether one more thread, of *size* at most, would find something to do."""
-        return self.crews < size and self.crews - self.busy < len(self.threaded)
-
-    # What tasks ask for
-
-    def request_cell(self, source: Source, key: Any, waiter: Task) -> Any:
-        """Have the cell for *key* computed, for *waiter*; return its result or its task."""
-        cell = source.cell(key)
-        task = cell.task
-        if task is None:
-            if source.fresh(cell) and not source._holds:
-                self.deliver(source, cell, cell.result, source._changes)
-                return cell.result
-            if key is WHOLE:
-                task = WholeTask(self, source, cell, ())
-            else:
-                task = SourceTask(self, source, cell, () if key is PLAIN else (key,))
-        waiter.wait_for(task)
-        return task
-
-    def request_loose(
-        self, source: Source, args: tuple[Any, ...], kwargs: Mapping[str, Any], waiter: Task
-    ) -> None:
-        """Have the getter run with arguments of its own, for *waiter*."""
-        waiter.wait_for(LooseTask(self, source, Cell(NOTHING), args, kwargs))
-
-    def request_sink(self, sink: Sink, waiter: Task) -> None:
-        """Have *sink* brought up to date, for *waiter*."""
-        task = sink._task
-        if task is None:
-            if not sink._active:
-                for observer in sink._observers:
-                    observer._announcers.pop(sink._ref, None)
-                return
-            task = self._sink_task(sink)
-        waiter.wait_for(task)
-
-    def pull(self, sink: MultiSink, waiter: Task) -> None:
-        """Have what is pending at *sink* set, for *waiter*, which tells the observers itself."""
-        if sink._task is None and sink._active:
-            MultiTask(self, sink, pull=True)
-        if sink._task is not None:
-            waiter.wait_for(sink._task)
-
-    def request_extra(self, sink: Sink) -> None:
-        """Have *sink* brought up to date by the way."""
-        if not self.closed and sink._task is None and sink._active:
-            if self.extras is None:
-                self.extras = Extras(self)
-            self.extras.wait_for(self._sink_task(sink))
-
-    def _sink_task(self, sink: Sink) -> SinkTask:
-        return MultiTask(self, sink) if isinstance(sink, MultiSink) else SingleTask(self, sink)
-
-    def deliver(self, source: Source, cell: Cell, value: Any, version: int) -> None:
-        """Give *value* to all that wait for it."""
-        for link in tuple(cell.links.values()):
-            inlet, sink = link.inlet, link.sink
-            task = sink._task
-            under_way = task is not None and task.inlet is inlet and inlet.version != version
-            if inlet.announcer is None and not under_way:
-                continue
-            inlet.value = value
-            inlet.version = version
-            if version == source._changes and not source._announcers:
-                inlet.announcer = None
-            if task is None and sink._laziness >= Laziness.ON_NOTIFY:
-                self.request_extra(sink)
-
-    def start(
-        self,
-        task: Task,
-        node: Node,
-        function: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        wish: Parallelization | None = None,
-        *,
-        writes: bool = False,
-    ) -> Job | None:
-        """Have *function* run for *task*; without a *wish*, as far away as *node* may."""
-        if self.closed:
-            task.abort()
-            return None
-        job = Job(task, node, function, args, wish or node._parallelization)
-        if writes:
-            job.writes = True
-        if isinstance(task.jobs, list):
-            task.jobs.append(job)
-        else:
-            task.jobs = [job]
-        # Where the executor runs the method, if that is known and there is no more to it.
-        level: Parallelization | None = SEQUENTIAL
-        if wish is None:
-            placed = node._placed.get(function)
-            level = None
-            if placed is not None and self.uneventful:
-                identity, wished, known = placed
-                if identity is self.executor._identity and wished is job.wish:
-                    level = known
-        if level is SEQUENTIAL:
-            self.inline.append(job)
-        elif level is THREAD:
-            self.threaded.append(job)
-        else:
-            self.away.append(job)
-        return job
-
-    # What its driver does
-
-    def advance(self) -> None:
-        """Do all that can be done without running a method."""
-        stack = self.stack
-        while stack:
-            task = stack.pop()
-            if not task.done:
-                try:
-                    task.step()
-                except Exception as error:  # a block is gone, a loop was found
-                    task.end(error=error)
-
-    def complete(self, job: Job, value: Any, error: BaseException | None) -> None:
-        """Take note that *job* has run."""
-        task = job.task
-        assert task is not None
-        job.block = job.call = job.task = None  # contexts may keep the job
-        self.running -= 1
-        if len(task.jobs) > 1:
-            task.jobs = [other for other in task.jobs if other is not job]
-        else:
-            task.jobs = ()
-        if task.done:
-            return
-        if error is None:
-            try:
-                task.completed(job, value)
-            except Exception as failure:  # a block is gone, a loop was found
-                error = failure
-        if error is not None and not task.done:
-            task.failed()
-            task.end(error=error)
-        if self.closed:
-            self.stack.clear()
-            for left in list(self.live):
-                if not left.jobs:
-                    left.abort()
-
-    def close(self) -> None:
-        """Begin nothing any more; what other runs wait for, they do themselves."""
-        self.closed = True
-        self.bell = None
-        self.stack.clear()
-        for queue in (self.inline, self.threaded, self.away):
-            while queue:
-                job = queue.pop()
-                if job.task is not None:
-                    job.task.jobs = ()
-        for task in list(self.live):
-            if not task.jobs:
-                task.abort()
-        if self.parent is not None:
-            self.parent.nested = [run for run in self.parent.nested if run is not self]
-            self.parent = None
-        self.value, self.errors = self.goal.value, self.goal.errors
-        self.extras = None
-        del self.goal  # it leads here
-
-    def result(self) -> Any:
-        """Return what was wanted, or raise why it is not there; once, when it is closed."""
-        errors, self.errors = self.errors, ()
-        value, self.value = self.value, None
-        if not errors:
-            return value
-        try:
-            if len(errors) == 1:
-                raise errors[0]
-            raise BaseExceptionGroup(
-                f"{len(errors)} inputs could not be brought up to date", errors
-            )
-        finally:
-            del errors  # their tracebacks lead here
-
-    def ring(self) -> None:
-        """Wake the driver."""
-        bell, self.bell = self.bell, None
-        if bell is not None:
-            bell()
-
-    def check_loop(self) -> None:
-        """Fail if the run waits for what waits for it.
-
-        Source: the search for a cycle in the wait-for graph, as in databases.
-        """
-        path: list[Task] = []
-        on_path: set[Task] = set()
-        seen: set[Task] = set()
-        work: list[Task | None] = [self.goal]
-        while work:
-            task = work.pop()
-            if task is None:
-                on_path.discard(path.pop())
-                continue
-            if task in on_path:
-                begin = path.index(task)
-                labels = [
-                    member.label() for member in path[begin:] if isinstance(member, SourceTask)
-                ]
-                self.goal.end(error=CycleError([*labels[::-1], labels[-1]]))
-                return
-            if task in seen:
-                continue
-            seen.add(task)
-            path.append(task)
-            on_path.add(task)
-            work.append(None)
-            if task.jobs:
-                work += [run.goal for job in task.jobs for run in job.nested if not run.goal.done]
-            else:
-                work += [other for other in task.waits if not other.done]

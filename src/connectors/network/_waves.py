@@ -47,7 +47,9 @@ class Wave:
     def from_observers(self, observers: Iterable[Source], why: Any) -> None:
         """Announce to *observers*, and on, that they may change because of *why*."""
         with lock:
-            self._flow(self._doubted(observers, why))
+            further: list[Source] = []
+            self._doubt(observers, why, further)
+            self._flow(further)
 
     def from_source(self, source: Source, links: Iterable[Link] | None = None) -> None:
         """Announce to what *source* feeds, or to *links* only.
@@ -58,46 +60,46 @@ class Wave:
         with lock:
             self._seen.add(source)
             self._starts.append(source)
-            self._flow(self._reached(source, source.links() if links is None else links))
+            further: list[Source] = []
+            self._reach(source, source.links() if links is None else links, further)
+            self._flow(further)
 
     def release(self, sink: Sink, inlet: Inlet) -> None:
         """Let the change go on that was held back at *inlet*."""
         with lock:
             if inlet.held is not None:
                 self._seen.add(sink)
-                self._flow(self._passed(sink, inlet, inlet.held))
+                sink.record(inlet, inlet.held)
+                further: list[Source] = []
+                self._doubt(sink._observers, sink._ref, further)
+                self._flow(further)
 
-    def _doubted(self, observers: Iterable[Source], why: Any) -> list[Source]:
-        further = []
+    def _doubt(self, observers: Iterable[Source], why: Any, further: list[Source]) -> None:
+        seen = self._seen
         for observer in observers:
-            observer.doubt(why)
-            if observer in self._seen:
+            observer._announcers[why] = None
+            observer._current = NOTHING
+            if observer in seen:
                 self._again = True
             else:
-                self._seen.add(observer)
+                seen.add(observer)
                 further.append(observer)
-        return further
 
-    def _reached(self, source: Source, links: Iterable[Link]) -> list[Source]:
-        further: list[Source] = []
+    def _reach(self, source: Source, links: Iterable[Link], further: list[Source]) -> None:
+        seen = self._seen
         for link in links:
             sink = link.sink
             if sink._announce_condition is not None and not self._admitted(sink, link.inlet):
                 sink.hold(link.inlet, source)
                 continue
-            if sink in self._seen:
+            sink.record(link.inlet, source)
+            if sink in seen:
                 self._again = True
-                sink.record(link.inlet, source)
                 continue
-            self._seen.add(sink)
+            seen.add(sink)
             if sink._laziness >= self._situation:
                 self.lazy.append(sink)
-            further += self._passed(sink, link.inlet, source)
-        return further
-
-    def _passed(self, sink: Sink, inlet: Inlet, source: Source) -> list[Source]:
-        sink.record(inlet, source)
-        return self._doubted(sink._observers, sink._ref)
+            self._doubt(sink._observers, sink._ref, further)
 
     def _admitted(self, sink: Sink, inlet: Inlet) -> bool:
         self._conditional = True
@@ -113,7 +115,7 @@ class Wave:
             source = sources.pop()
             links = source.links()
             if links:
-                sources += self._reached(source, links)
+                self._reach(source, links, sources)
         if self._again:
             self._check_loops()
 
@@ -222,7 +224,7 @@ def loop_path(group: list[Source | Sink]) -> list[str]:
 
 def conclude(
     observers: Iterable[Source], why: Any, *, changed: bool, pending: bool = False
-) -> list[Source]:
+) -> None:
     """Tell *observers* the outcome of what was announced to them because of *why*.
 
     Args:
@@ -230,12 +232,7 @@ def conclude(
         why: What they were told when it was announced.
         changed: It did happen; otherwise it will not.
         pending: More is announced by the same.
-
-    Returns:
-        The observers that changed although nothing was announced to them because of *why*, so that
-        those behind them do not know.
     """
-    unannounced = []
     calm: list[Source] = []
     for observer in observers:
         known = why in observer._announcers
@@ -243,12 +240,21 @@ def conclude(
             del observer._announcers[why]
         if changed:
             observer.change()
-            if not known:
-                unannounced.append(observer)
         elif known and not pending:
             calm.append(observer)
     _cancel(calm)
-    return unannounced
+
+
+def tell_changed(sink: Sink) -> None:
+    """Tell the observers of *sink* that it was set."""
+    why = sink._ref
+    for observer in sink._observers:
+        observer.change()
+        if why not in observer._announcers:
+            # Nobody downstream knows: the sink lies in a loop, which it opens.
+            Wave().from_source(observer)
+        elif not sink._active:
+            del observer._announcers[why]
 
 
 def _cancel(sources: list[Source]) -> None:
