@@ -32,6 +32,7 @@ from network_model import (
 )
 
 MOST_BLOCKS = 12
+PATIENCE = 2.0  # seconds until a block must be free
 
 
 class Hang(AssertionError):
@@ -357,11 +358,6 @@ class Player:
             single = block.singles[at]
             if source in single.connected:
                 return
-            single.connected.append(source)
-            ambiguous = self.model.ambiguous()
-            single.connected.remove(source)
-            if ambiguous:
-                return
         elif any(e.source == source and e.key == key for e in block.entries):
             # Twice adds nothing. Whether it announces again is not said, and must not matter here.
             outputs, reached = self.model.downstream(self.model.observers(name, at))
@@ -373,6 +369,12 @@ class Player:
             self.model.loosen(*source[:2])
             allowed, gone = self.lazy_blame(set(self.model.inputs()), ON_REQUEST)
             self._connect(source, name, at, key, k, allowed, gone=gone)
+            return
+        connected = block.entries if at == "items" else block.singles[at].connected
+        connected.append(Entry(source=source) if at == "items" else source)
+        ambiguous = self.model.ambiguous()
+        connected.pop()
+        if ambiguous:
             return
         self.knot |= name in self.model.ancestors(source[0])
         reached = self.model.connect(source, name, at, key)
@@ -707,7 +709,7 @@ class Player:
 
     def check_freed(self, names):
         """A thread of a pool may hold a block for a moment after the read, but not for longer."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE
         while alive := [name for name in names if self.references[name]() is not None]:
             assert time.monotonic() < end, f"{alive} still alive without a garbage collection"
             time.sleep(0.001)
@@ -733,6 +735,8 @@ class Player:
             while pair := self.pick(self.connections(), number):
                 self._disconnect(*pair, number)
             self.read_all(list(self.model.blocks))
+            for name in self.model.blocks:
+                self.settle_sinks(name)
             for at in self.model.inputs():
                 self.check_input(*at)
         self.tell("gc.disable(); del all")
@@ -801,10 +805,20 @@ class Executors:
     def __init__(self, make):
         self.make = make
         self.seconds = 20.0  # that a program may take
-        self.list = make()
+        self.list = self._opened()
+
+    def _opened(self):
+        """Return executors that have run something: what is imported for that leaves garbage."""
+        executors = self.make()
+        for executor in executors:
+            block = CLASSES["One"]("warm")
+            block.out.set_executor(executor)
+            block.out.set_parallelization(connectors.Parallelization.PROCESS)
+            block.out()
+        return executors
 
     def replace(self):
-        self.list = self.make()
+        self.list = self._opened()
         self.seconds = 3.0  # so that shrinking does not take for ever
 
     def __enter__(self):

@@ -26,7 +26,7 @@ QUICK = hypothesis.settings(
     deadline=None,
     database=None,
     derandomize=True,
-    max_examples=250,
+    max_examples=400,
     print_blob=False,
     suppress_health_check=list(hypothesis.HealthCheck),
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from ._data import MultiInputData
 from ._decorators import Input, MultiInput, MultiOutput, Output
+from ._explain import Explanation, explain
 from ._macros import MacroInput, MacroOutput
+from ._picture import graph
 
 __all__ = [
+    "Explanation",
     "Input",
     "MacroInput",
     "MacroOutput",
@@ -14,4 +17,6 @@ __all__ = [
     "MultiInputData",
     "MultiOutput",
     "Output",
+    "explain",
+    "graph",
 ]

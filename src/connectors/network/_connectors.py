@@ -518,6 +518,13 @@ class OutputConnector(OutputSource, _Reader):
             return perform(self._recipe(args, kwargs))
         return current
 
+    async def aio(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the result without blocking the running event loop."""
+        current = self._current
+        if current is NOTHING or args or kwargs or self._block() is None:
+            return await perform_async(self._recipe(args, kwargs))
+        return current
+
     def _recipe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
         return _recipes.read(self, self._executor, args, kwargs)
 

@@ -27,7 +27,7 @@ from connectors._errors import BlockGoneError
 from connectors._flags import Laziness, Parallelization
 
 if TYPE_CHECKING:
-    from ._tasks import SinkTask, SourceTask
+    from ._tasks import Task
 
 lock = threading.RLock()
 
@@ -121,7 +121,7 @@ class Cell:
         self.links: dict[tuple[int, Any], Link] = {}
         self.result: Any = NOTHING
         self.computed = -1
-        self.task: SourceTask | None = None
+        self.task: Task | None = None
 
 
 class Node:
@@ -336,7 +336,7 @@ class Sink(Node):
         self._inlets: dict[Inlet, None] = {}
         self._active: dict[Inlet, None] = {}
         self._holds: dict[Inlet, None] = {}
-        self._task: SinkTask | None = None
+        self._task: Task | None = None
 
     def record(self, inlet: Inlet, source: Source) -> None:
         """Take note that *source* announced a change at *inlet*."""
@@ -378,12 +378,18 @@ class Sink(Node):
 
 
 class SingleSink(Sink):
-    """A single input. If it has several connections, the one that announced last counts."""
+    """A single input. If it has several connections, the one that announced last counts.
+
+    Attributes:
+        _under_way: The connection whose value a task is about to set.
+    """
+
+    _under_way: Inlet | None = None
 
     def record(self, inlet: Inlet, source: Source) -> None:
         """Take note that *source* announced a change at *inlet*, and forget older ones."""
         if self._active:
-            under_way = self._task.inlet if self._task is not None else None
+            under_way = self._under_way
             for other in self._active:
                 if other is not inlet:
                     other.announcer = None

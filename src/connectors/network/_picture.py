@@ -63,7 +63,9 @@ def graph(*blocks: Any) -> Graph:
     """
     survey = Survey(blocks_of(blocks))
     names = _Names(survey)
-    return Graph([_box(home, survey, names) for home in survey.homes], _edges(survey, names))
+    boxes: Any = [_box(home, survey, names) for home in survey.homes]
+    edges: Any = _edges(survey, names)
+    return Graph(boxes, edges)
 
 
 class _Names:
@@ -94,18 +96,14 @@ def _box(home: Home, survey: Survey, names: _Names) -> Box:
             if decorator.name not in ports:
                 ports[decorator.name] = _unused_port(decorator)
         ports = {name: ports[name] for name in [*order, *ports] if name in ports}
+    shown: Any = ports.values()
     if home.block is None:
-        return Box(
-            home.name,
-            f"{home.name} (gone)",
-            list(ports.values()),
-            details="the block does not exist any more; a read that needs it fails",
-        )
+        details = "the block does not exist any more; a read that needs it fails"
+        return Box(home.name, f"{home.name} (gone)", shown, details=details)
     cls = type(home.block)
     found = {port.state for port in ports.values()}
     state = next((state for state in _ORDER if state in found), State.IDLE)
-    details = f"{cls.__module__}.{cls.__qualname__}"
-    return Box(home.name, home.name, list(ports.values()), state, details)
+    return Box(home.name, home.name, shown, state, f"{cls.__module__}.{cls.__qualname__}")
 
 
 def _port(node: Node, survey: Survey, names: _Names) -> Port:

@@ -15,7 +15,9 @@ import attrs
 from connectors._flags import Laziness
 
 from ._nodes import NOTHING, PLAIN, WHOLE, MultiSink, Node, Sink
-from ._survey import CellFacts, InletFacts, SinkFacts, SourceFacts, Survey, ends_shown, shown
+from ._survey import CellFacts, InletFacts, SinkFacts, SourceFacts, Survey, Work, ends_shown, shown
+
+_NO_WORK = Work()
 
 
 @attrs.frozen(eq=False)
@@ -28,7 +30,7 @@ class Planned:
         label: The name by which it is spoken of.
         reason: Why.
         certain: It runs for sure; otherwise a condition decides, or what comes of the steps before.
-        running: It runs already, or is about to, for somebody else.
+        work: What others do about it already.
         args: Its arguments, as far as they are known.
         writes: It changes its block.
     """
@@ -38,7 +40,7 @@ class Planned:
     label: str
     reason: str
     certain: bool
-    running: bool = False
+    work: Work = _NO_WORK
     args: tuple[Any, ...] = ()
     writes: bool = False
 
@@ -76,6 +78,7 @@ class Plan:
         steps: What is asked for.
         also: What a run brings up to date by the way: inputs that take each value they are given.
         held: The inputs that hold back a change, and would be asked whether they still do.
+        waiting: The values that wait to be set.
         gone: What is needed and does not exist any more.
     """
 
@@ -84,6 +87,7 @@ class Plan:
         self.steps: list[Planned] = []
         self.also: list[Planned] = []
         self.held: dict[int, SinkFacts] = {}
+        self.waiting: list[str] = []
         self.gone: list[str] = []
         self._into = self.steps
         self._certain: dict[tuple[int, int], bool] = {}
@@ -112,11 +116,12 @@ class Plan:
         for compute in self._delivered:  # grows
             for sink, inlet in [] if compute.cell is None else compute.cell.links:
                 facts = self.survey.sinks.get(id(sink))
-                if facts is None or facts.work.stage >= 0:
+                if facts is None or facts.work.busy:
                     continue
                 known = facts.inlets.get(id(inlet))
                 if sink._laziness >= Laziness.ON_NOTIFY and known is not None and known.announced:
                     self._walk([_Update(facts)])
+        self._into = self.steps
 
     def _walk(self, goals: list[_Goal]) -> None:
         """Visit what *goals* need and then themselves; without recursion."""
@@ -124,37 +129,49 @@ class Plan:
         while todo:
             goal, entered = todo.pop()
             if entered:
-                leave = self._leave_source if isinstance(goal, _Compute) else self._leave_sink
-                self._certain[goal.identity] = leave(goal)  # type: ignore[operator]
+                self._certain[goal.identity] = self._leave(goal)
             elif goal.identity not in self._entered:
                 self._entered.add(goal.identity)
                 todo.append((goal, True))
-                needs = self._needs_of_source if isinstance(goal, _Compute) else self._needs_of_sink
-                todo += [(need, False) for need in reversed(list(needs(goal)))]  # type: ignore[operator]
+                todo += [(need, False) for need in reversed(list(self._needs(goal)))]
+
+    def _needs(self, goal: _Goal) -> Iterator[_Goal]:
+        if isinstance(goal, _Compute):
+            return self._needs_of_source(goal)
+        return self._needs_of_sink(goal)
+
+    def _leave(self, goal: _Goal) -> bool:
+        """Plan the methods of *goal* itself; tell whether it is sure to give something."""
+        if isinstance(goal, _Compute):
+            return self._leave_source(goal)
+        return self._leave_sink(goal)
 
     # Outputs
 
     def _needs_of_source(self, goal: _Compute) -> Iterator[_Goal]:
         source, cell = goal.source, goal.cell
-        stage = -1 if cell is None else cell.work.stage
-        if stage >= 2:
+        if cell is not None and cell.work.started:
             return
         for sink in source.holds:
             if id(sink) in self.survey.sinks:
                 self.held[id(sink)] = self.survey.sinks[id(sink)]
         for sink in source.announcers:
             facts = self.survey.sinks.get(id(sink))
-            if facts is not None and (facts.active or facts.work.stage >= 0):
+            if facts is not None and (facts.active or facts.work.busy):
                 yield _Update(facts)
+        if goal.key is WHOLE:
+            busy = [each for each in source.cells if each.work.busy and each is not cell]
+            yield from (_Compute(source, each, each.cell.key) for each in busy)
 
     def _leave_source(self, goal: _Compute) -> bool:
         source, cell = goal.source, goal.cell
         node, key = source.node, goal.key
         end = "" if key is PLAIN else f"[{'...' if key is WHOLE else shown(key)}]"
         label = self.label(node, end=end)
-        if cell is not None and cell.work.stage >= 2:
-            why = "it runs already" if cell.work.runs else "it is waited for already"
-            self._step(Planned(node, node._method, label, why, certain=True, running=True))
+        work = _NO_WORK if cell is None else cell.work
+        if work.busy:
+            why = _under_way(work)
+            self._step(Planned(node, node._method, label, why, certain=True, work=work))
             return True
         self._delivered.append(goal)
         if source.valid(cell):
@@ -189,30 +206,34 @@ class Plan:
     # Inputs
 
     def _needs_of_sink(self, goal: _Update) -> Iterator[_Goal]:
-        if goal.sink.work.stage >= 2:
+        if goal.sink.work.started:
             return
         for inlet in goal.sink.active:
-            if inlet.announced and inlet.source is not None:
-                yield self._feeding(inlet)
+            feeding = self._feeding(inlet)
+            if inlet.announced and feeding is not None:
+                yield feeding
 
-    def _feeding(self, inlet: InletFacts) -> _Compute:
-        cell = self.survey.fed.get(id(inlet.inlet))
-        return _Compute(self.survey.sources[id(inlet.source)], cell, inlet.inlet.part)
+    def _feeding(self, inlet: InletFacts) -> _Compute | None:
+        source = self.survey.sources.get(id(inlet.source))
+        if source is None:  # it was connected while we looked
+            return None
+        return _Compute(source, self.survey.fed.get(id(inlet.inlet)), inlet.inlet.part)
 
     def _leave_sink(self, goal: _Update) -> bool:
         facts = goal.sink
         node = facts.node
-        if facts.work.stage >= 2:
-            why = "it runs already" if facts.work.runs else "it is waited for already"
-            label = self.label(node)
-            self._step(Planned(node, node._method, label, why, certain=True, running=True))
+        if facts.work.busy:
+            label, why = self.label(node), _under_way(facts.work)
+            self._step(Planned(node, node._method, label, why, certain=True, work=facts.work))
             return True
         changes = False
         for inlet in sorted(facts.active, key=lambda inlet: inlet.inlet.position):
             certain = id(facts) not in self._asking and self._comes(inlet)
             changes = changes or certain
-            source = "" if inlet.source is None else self.source_label(inlet)
+            source = self.source_label(inlet)
             reason = f"a value of {source} waits" if inlet.waits else f"{source} announced a change"
+            if inlet.waits:
+                self.waiting.append(f"{self.label(node)}: {reason.removesuffix(' waits')}")
             for method in _methods(node, inlet):
                 label = self.label(node, method.__name__)
                 self._step(Planned(node, method, label, reason, certain, writes=True))
@@ -222,14 +243,16 @@ class Plan:
 
     def source_label(self, inlet: InletFacts) -> str:
         """Return the name of what feeds a connection."""
-        assert inlet.source is not None
+        if inlet.source is None:
+            return "an output that does not exist any more"
         return self.label(inlet.source, end=ends_shown(inlet.inlet, inlet.source)[0])
 
     def _comes(self, inlet: InletFacts) -> bool:
         """Tell whether a value is sure to be set."""
         if inlet.waits or inlet.lacks:
             return True
-        return self._certain.get(self._feeding(inlet).identity, False)
+        feeding = self._feeding(inlet)
+        return feeding is not None and self._certain.get(feeding.identity, False)
 
     def _step(self, planned: Planned) -> None:
         self._into.append(planned)
@@ -258,7 +281,8 @@ class Plan:
             for cell in source.cells:
                 cell.current = cell.current and not certain
             source.calls += not certain
-        for source in todo:  # grows
+        while todo:
+            source = todo.pop()  # as a wave does, because the last announcement counts
             for sink, inlet in [link for cell in source.cells for link in cell.links]:
                 facts = self.survey.sinks.get(id(sink))
                 known = None if facts is None else facts.inlets.get(id(inlet))
@@ -281,10 +305,10 @@ class Plan:
             for other in facts.active:
                 other.announced = other.waits = False
             facts.active.clear()
-        inlet.announced, inlet.waits = True, inlet.waits and isinstance(facts.node, MultiSink)
-        inlet.lacks = inlet.lacks or changed
-        if inlet not in facts.active:
+        if not (inlet.announced or inlet.waits):
             facts.active.append(inlet)
+        inlet.announced, inlet.waits = True, False
+        inlet.lacks = inlet.lacks or changed
 
     def _doubted(self, sink: Sink, heard: dict[int, Node]) -> Iterator[SourceFacts]:
         for observer in sink._observers:
@@ -307,6 +331,14 @@ def _methods(sink: Sink, inlet: InletFacts) -> list[Callable[..., Any]]:
     if inlet.stored and sink._remove is not None:
         return [sink._remove, sink._method]
     return [sink._method]
+
+
+def _under_way(work: Work) -> str:
+    if work.runs:
+        return "it runs already"
+    if work.started:
+        return "it is about to run already"
+    return "another read waits for it already"
 
 
 def _listed(labels: list[str], most: int = 3) -> str:

@@ -24,7 +24,7 @@ from ._executors import Choice, resolved
 from ._nodes import NOTHING, WHOLE, Inlet, Link, MultiSink, Sink, Source, lock
 from ._run import Run
 from ._tasks import tolerant
-from ._waves import Wave, conclude, forget, structure_changed
+from ._waves import Wave, change_made, check_loop, conclude, forget, structure_changed
 
 Outcome = tuple[Any, BaseException | None]
 Recipe = Generator["Direct | Run", Outcome, Outcome]
@@ -180,6 +180,7 @@ def change(
         if error is None and finish is not None:
             finish()
         conclude(observers, ticket, changed=changed)
+        change_made()
     if error is None and wave.lazy:
         _, error = yield update(wave.lazy, choice)
     del block
@@ -323,6 +324,7 @@ def invalidate(source: Source, choice: Choice) -> Recipe:
     wave = Wave()
     with lock:
         source.change()
+        change_made()
     wave.from_source(source)
     if wave.lazy:
         return (yield update(wave.lazy, choice))
@@ -344,7 +346,10 @@ class Socket:
 def connect(source: Source, part: Any, sockets: Iterable[Socket]) -> Recipe:
     """Connect a part of *source* to *sockets*."""
     made: list[tuple[Socket, Link]] = []
+    sockets = list(sockets)
     with lock:
+        for socket in sockets:
+            check_loop(source, socket.sink)
         links = source.cell(part).links
         for socket in sockets:
             sink = socket.sink
@@ -355,6 +360,7 @@ def connect(source: Source, part: Any, sockets: Iterable[Socket]) -> Recipe:
                 sink._inlets[inlet] = None
                 made.append((socket, link))
         structure_changed()
+        change_made()
     lazy = []
     try:
         for socket, link in made:

@@ -13,15 +13,14 @@ from typing import Any
 from connectors._errors import CycleError
 from connectors._flags import Laziness, Parallelization
 
-from ._nodes import NOTHING, PLAIN, WHOLE, Cell, MultiSink, Node, SingleSink, Sink, Source
+from . import _waves
+from ._nodes import WHOLE, Cell, MultiSink, Node, SingleSink, Sink, Source
 from ._tasks import (
     Job,
     LooseTask,
     MultiTask,
-    SingleTask,
-    SinkTask,
-    SourceTask,
     Task,
+    Walk,
     WholeTask,
     current_job,
 )
@@ -40,9 +39,11 @@ class Goal(Task):
     Attributes:
         errors: The failures.
         value: What is wanted, if it is one thing.
+        lost: It ended with a failure, before everything was brought to its end.
     """
 
     value: Any = None
+    lost = False
 
     def __init__(
         self,
@@ -70,16 +71,19 @@ class Goal(Task):
 
     def told(self, other: Task, value: Any, error: BaseException | None) -> None:
         """Take note that *other* is done."""
-        if error is not None and not self.done:
-            self.errors.append(error)
-        self.value = value
+        if self.run.epoch <= other.run.epoch:
+            if error is not None and not self.done:
+                self.errors.append(error)
+            self.value = value
         super().told(other, value, None if self.patient else error)
 
     def end(self, value: Any = None, error: BaseException | None = None) -> None:
         """Be done."""
         self.wanted = ()
+        self.lost = error is not None
         if error is not None and error not in self.errors:
             self.errors.append(error)
+        self.error = None
         super().end(value, error)
 
 
@@ -95,7 +99,7 @@ class Extras(Task):
         if error is not None:
             _logger.error(
                 "%s could not be brought up to date; its next read raises this again",
-                other.label(),
+                ", ".join(other.labels()) or "an input",
                 exc_info=error,
             )
 
@@ -116,6 +120,7 @@ class Run:
         outside: How many times a task waits for one of another run.
         crews: How many threads work on `threaded`, or are about to.
         busy: How many of them run a job.
+        epoch: How many changes were complete when it began, and are seen by all that it does.
         parent: The job during which the run was begun.
         closed: Nobody waits for it any more; what runs is brought to its end.
         bell: Wakes the thread or coroutine that conducts the run, if it sleeps.
@@ -148,6 +153,7 @@ class Run:
         self.away: list[Job] = []
         self.uneventful = executor.uneventful
         self.identity = executor._identity
+        self.epoch = _waves.epoch
         self.goal = Goal(self, wanted, patient=patient)
         if self.parent is not None:
             self.parent.nested = [*self.parent.nested, self]
@@ -160,7 +166,7 @@ class Run:
         goal = self.goal
         if not goal.done:
             return False
-        return goal.error is not None or self.extras is None or not self.extras.missing
+        return goal.lost or self.extras is None or not self.extras.missing
 
     @property
     def stalled(self) -> bool:
@@ -184,8 +190,9 @@ class Run:
             if key is WHOLE:
                 task = WholeTask(self, source, cell)
             else:
-                task = SourceTask(self, source, cell, () if key is PLAIN else (key,))
-        waiter.wait_for(task)
+                task = Walk(self, source, cell)
+            cell.task = task
+        waiter.wait_for(task, cell)
         return task
 
     def request_loose(
@@ -203,14 +210,14 @@ class Run:
                     observer._announcers.pop(sink._ref, None)
                 return
             task = self._sink_task(sink)
-        waiter.wait_for(task)
+        waiter.wait_for(task, sink)
 
     def pull(self, sink: MultiSink, waiter: Task) -> None:
         """Have what is pending at *sink* set, for *waiter*, which tells the observers itself."""
         if sink._task is None and sink._active:
             MultiTask(self, sink, pull=True)
         if sink._task is not None:
-            waiter.wait_for(sink._task)
+            waiter.wait_for(sink._task, sink)
 
     def request_extra(self, sink: Sink) -> None:
         """Have *sink* brought up to date by the way."""
@@ -219,9 +226,10 @@ class Run:
                 self.extras = Extras(self)
             self.extras.wait_for(self._sink_task(sink))
 
-    def _sink_task(self, sink: Sink) -> SinkTask:
+    def _sink_task(self, sink: Sink) -> Task:
         if isinstance(sink, SingleSink):
-            return SingleTask(self, sink)
+            sink._task = task = Walk(self, sink, None)
+            return task
         assert isinstance(sink, MultiSink)
         return MultiTask(self, sink)
 
@@ -230,7 +238,11 @@ class Run:
         for link in tuple(cell.links.values()):
             inlet, sink = link.inlet, link.sink
             task = sink._task
-            under_way = task is not None and task.inlet is inlet and inlet.version != version
+            under_way = (
+                isinstance(sink, SingleSink)
+                and sink._under_way is inlet
+                and inlet.version != version
+            )
             if inlet.announcer is None and not under_way:
                 continue
             inlet.value = value
@@ -284,13 +296,14 @@ class Run:
                 try:
                     task.step()
                 except Exception as error:  # a block is gone, a loop was found
-                    task.end(error=error)
+                    task.end(error=error.with_traceback(None))
 
     def complete(self, job: Job, value: Any, error: BaseException | None) -> None:
         """Take note that *job* has run."""
         task = job if isinstance(job, Task) else job.task
         assert task is not None
-        job.block = job.call = None  # contexts may keep the job
+        # Contexts and tracebacks may keep the job.
+        job.block = job.call = job.task = None
         job.args = ()
         self.running -= 1
         task.given -= 1
@@ -300,7 +313,7 @@ class Run:
             try:
                 task.completed(job, value)
             except Exception as failure:  # a block is gone, a loop was found
-                error = failure
+                error = failure.with_traceback(None)
         if error is not None and not task.done:
             task.failed()
             task.end(error=error)
@@ -371,10 +384,8 @@ class Run:
                 continue
             if task in on_path:
                 begin = path.index(task)
-                labels = [
-                    member.label() for member in path[begin:] if isinstance(member, SourceTask)
-                ]
-                self.goal.end(error=CycleError([*labels[::-1], labels[-1]]))
+                labels = [label for member in path[begin:] for label in member.labels()]
+                self.goal.end(error=CycleError([*labels[::-1], *labels[-1:]]))
                 return
             if task in seen:
                 continue

@@ -85,11 +85,13 @@ class Work:
     """What is being done about a result or an input.
 
     Attributes:
-        stage: How far it is; -1 for nothing, 2 and more where a method is about to run.
-        runs: A method runs.
+        busy: A read is at it, be it that it waits for what is upstream.
+        started: All upstream is done, and the method runs or is about to.
+        runs: The method runs.
     """
 
-    stage: int = -1
+    busy: bool = False
+    started: bool = False
     runs: bool = False
 
 
@@ -156,9 +158,7 @@ class SourceFacts:
     @property
     def pending(self) -> bool:
         """Whether its value may change, or is waited for."""
-        return bool(
-            self.announcers or self.calls or any(cell.work.stage >= 0 for cell in self.cells)
-        )
+        return bool(self.announcers or self.calls or any(cell.work.busy for cell in self.cells))
 
 
 @attrs.define(eq=False)
@@ -182,7 +182,7 @@ class SinkFacts:
     @property
     def pending(self) -> bool:
         """Whether there is something to be done."""
-        return self.work.stage >= 0 or any(inlet.pending for inlet in self.inlets.values())
+        return self.work.busy or any(inlet.pending for inlet in self.inlets.values())
 
 
 class Survey:
@@ -364,7 +364,7 @@ def _source_facts(source: Source, home: Home, queued: dict[int, set[Any]]) -> So
                 stored=cell.result is not NOTHING,
                 computed=cell.computed >= 0,
                 current=cell.computed == source._changes,
-                work=_work(cell.task, queued),
+                work=_work(cell.task, source, queued),
             )
             for cell in source.cells()
         ],
@@ -380,7 +380,7 @@ def _sink_facts(sink: Sink, home: Home, queued: dict[int, set[Any]]) -> SinkFact
     inlets = {id(inlet): _inlet_facts(inlet) for inlet in sink._inlets}
     active = [inlets.get(id(inlet)) for inlet in sink._active]
     known = [facts for facts in active if facts is not None]
-    return SinkFacts(sink, home, inlets, known, _work(sink._task, queued))
+    return SinkFacts(sink, home, inlets, known, _work(sink._task, sink, queued))
 
 
 def _inlet_facts(inlet: Inlet) -> InletFacts:
@@ -396,14 +396,16 @@ def _inlet_facts(inlet: Inlet) -> InletFacts:
     )
 
 
-def _work(task: Any, queued: dict[int, set[Any]]) -> Work:
+def _work(task: Any, node: Node, queued: dict[int, set[Any]]) -> Work:
     if task is None:
         return Work()
+    # A task may have several nodes to see to; what it has given out belongs to one of them.
+    jobs = [job for job in task.jobs() if job.node is node] if task.given else []
     run = task.run
     waiting = queued.get(id(run))
     if waiting is None:
         waiting = queued[id(run)] = {*run.inline, *run.threaded, *run.away}
-    return Work(task.state, any(job not in waiting for job in task.jobs))
+    return Work(busy=True, started=bool(jobs), runs=any(job not in waiting for job in jobs))
 
 
 # What the caller may give
@@ -447,7 +449,7 @@ def ends_of(things: Iterable[Any], blocks: list[Any]) -> Iterator[Any]:
         if isinstance(thing, (MultiInputItem, MultiOutputItem)):
             todo.appendleft(thing._multi)
         elif isinstance(thing, (MacroInputConnector, MacroOutputConnector)):
-            name = id(thing._home()), id(thing.__wrapped__)  # type: ignore[attr-defined]
+            name = id(thing._home()), id(vars(thing)["__wrapped__"])
             if name not in asked:
                 asked[name] = thing
                 todo.extendleft(reversed(exports_of(thing)))

@@ -1,8 +1,13 @@
 """Reads as plain state: the tasks of a run, which are told what finished and say what is next.
 
-There is one task for each source that is computed and for each sink that is set. A task waits for
-the tasks of what announced to it, gives out a job, and is told how the job ended. Nothing here
+A task waits for what announced to it, gives out a job, and is told how the job ended. Nothing here
 calls a user's method, starts a thread or waits.
+
+```text
+a line is one walk:     source ─▶ sink, source ─▶ sink, source
+                        last           ◀── path ──        first
+where lines meet, the walk below waits for those above
+```
 """
 
 from __future__ import annotations
@@ -10,12 +15,14 @@ from __future__ import annotations
 import contextvars
 import weakref
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from connectors._errors import CycleError
 from connectors._flags import Parallelization
 
 from ._nodes import (
     NOTHING,
+    PLAIN,
     WHOLE,
     Cell,
     Inlet,
@@ -58,7 +65,7 @@ class Job:
         call: What its driver gives to the executor instead of running the method itself.
     """
 
-    task: Task | None = None
+    task: Any = None
     node: Node
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
@@ -89,7 +96,7 @@ class Task(Job):
         waiters: The tasks that wait for it.
         waits: The tasks for which it waits, or has waited.
         missing: How many of them are not done.
-        error: Why it fails.
+        error: Why it has to fail.
         given: How many jobs it has given out and not been told the end of.
     """
 
@@ -125,12 +132,16 @@ class Task(Job):
         """Return what it has given out."""
         return [self] if self.given else []
 
-    def wait_for(self, other: Task) -> None:
-        """Go on when *other* is done."""
-        if other.waiters:
-            other.waiters.append(self)
+    def join(self, waiter: Task, what: Cell | Sink | None) -> None:  # noqa: ARG002 - it does one
+        """Tell *waiter* when *what* is done."""
+        if self.waiters:
+            self.waiters.append(waiter)
         else:
-            other.waiters = [self]
+            self.waiters = [waiter]
+
+    def wait_for(self, other: Task, what: Cell | Sink | None = None) -> None:
+        """Go on when *other* is done, or *what* if that is only a part of it."""
+        other.join(self, what)
         if self.waits:
             self.waits.append(other)
         else:
@@ -141,7 +152,6 @@ class Task(Job):
 
     def end(self, value: Any = None, error: BaseException | None = None) -> None:
         """Be done, with *value* or *error*."""
-        self.error = error
         waiters, self.waiters, self.waits = self.waiters, (), ()
         self.done = True
         self.release()
@@ -157,7 +167,11 @@ class Task(Job):
             run.ring()
         if self.done:
             return
-        if error is not None:
+        if run.epoch > other.run.epoch:
+            # What it began before our caller's last change may not have seen that change.
+            self.state = 0
+            run.stack.append(self)
+        elif error is not None:
             if self.error is None:
                 self.error = error
                 run.stack.append(self)
@@ -170,18 +184,22 @@ class Task(Job):
         self.done = True
         self.release()
         for waiter in waiters:
-            waiter.missing -= 1
-            run = waiter.run
-            if run is not self.run:
-                run.outside -= 1
-                if not waiter.done:
-                    waiter.state = 0
-                    run.stack.append(waiter)
-                    run.ring()
+            self.send_away(waiter)
 
-    def label(self) -> str:
-        """Return the name by which messages speak of what it does."""
-        return "a read"
+    def send_away(self, waiter: Task) -> None:
+        """Have *waiter* do itself what it waits for."""
+        waiter.missing -= 1
+        run = waiter.run
+        if run is not self.run:
+            run.outside -= 1
+            if not waiter.done:
+                waiter.state = 0
+                run.stack.append(waiter)
+                run.ring()
+
+    def labels(self) -> list[str]:
+        """Return the outputs that are still to be computed, the nearest to its end first."""
+        return []
 
 
 class Part(Job):
@@ -195,24 +213,67 @@ class Part(Job):
         self.task = task
 
 
-class SourceTask(Task):
-    """Computes a cell: the inputs first, then the getter, then what it feeds."""
+class Walk(Task):
+    """Computes a source or sets a single input, and before that what lies in a line upstream.
+
+    Args:
+        run: Whose task it is.
+        node: The source or the single input.
+        part: The cell that is to be computed, or `None`.
+
+    Attributes:
+        path: What is left to do: sources with their cells, and single inputs with the inlets of
+            their values. The last one comes next.
+        joined: The tasks that wait for a part of the path, by cell or sink.
+    """
 
     version = -1
+    value: Any = None
+    asking: list[tuple[Sink, Inlet]] | tuple[()] = ()
+    joined: dict[Cell | Sink, list[Task]] | None = None
 
-    def __init__(self, run: Run, source: Source, cell: Cell, args: tuple[Any, ...] = ()) -> None:
+    def __init__(self, run: Run, node: Source | SingleSink, part: Cell | None) -> None:
         self.run = run
-        self.source = source
-        self.cell = cell
-        self.args = args
-        cell.task = self
+        self.path: list[tuple[Any, Any]] = [(node, part)]
         run.tasks.append(self)
         run.stack.append(self)
 
+    def join(self, waiter: Task, what: Cell | Sink | None) -> None:
+        """Tell *waiter* when *what*, which lies on the path, is done."""
+        node, part = self.path[0]
+        if what is None or what is part or what is node:
+            super().join(waiter, what)
+        else:
+            if self.joined is None:
+                self.joined = {}
+            self.joined.setdefault(what, []).append(waiter)
+
     def release(self) -> None:
-        """Let another task compute the cell, and hold nothing any more."""
-        if self.cell.task is self:
-            self.cell.task = None
+        """Let other tasks do what is left."""
+        for node, part in self.path:
+            _leave(node, part)
+        self.path = []
+
+    def end(self, value: Any = None, error: BaseException | None = None) -> None:
+        """Be done, with *value* or *error*."""
+        joined, self.joined = self.joined, None
+        super().end(value, error)
+        for waiters in (joined or {}).values():
+            for waiter in waiters:
+                waiter.told(self, None, error)
+
+    def abort(self) -> None:
+        """Give up; tasks of other runs that wait for this one begin anew."""
+        joined, self.joined = self.joined, None
+        super().abort()
+        for waiters in (joined or {}).values():
+            for waiter in waiters:
+                self.send_away(waiter)
+
+    def labels(self) -> list[str]:
+        """Return the outputs that are still to be computed, the nearest to its end first."""
+        labels = [node.label() for node, part in self.path if part.__class__ is Cell]
+        return labels[-1:] if self.given else labels
 
     def step(self) -> None:
         """Go on, as far as that is possible now."""
@@ -221,46 +282,56 @@ class SourceTask(Task):
         if self.error is not None:
             self.end(error=self.error)
             return
-        source, cell = self.source, self.cell
         if self.state == 0:
             self.state = 1
-            if source._holds and self._ask_holds():
+            self._climb()
+        if not self.missing and self.state == 1:
+            self._go_on()
+
+    def _climb(self) -> None:
+        """Extend the path upstream, up to where lines meet, or where nothing is to be done."""
+        path, run = self.path, self.run
+        node, part = path[-1]
+        while True:
+            if part.__class__ is Cell:
+                if node._holds and self._ask_holds(node):
+                    return
+                sink = _only_announcer(node)
+                if sink is None or sink._task is not None:
+                    if sink is not None and sink._task is self:
+                        raise self._loop(sink)
+                    self._ask_inputs(node)
+                    return
+                node, part = sink, None
+                sink._task = self
+                path.append((sink, None))
+            if part is None:
+                for part in node._active:  # noqa: B007 - the only one
+                    break
+                path[-1] = (node, part)
+                node._under_way = part
+            if part is None or part.announcer is None:
                 return
-            if source._announcers:
-                self._ask_inputs()
-        if self.missing or self.state != 1:
-            return
-        if cell.result is not NOTHING and source.fresh(cell):
-            value = cell.result
-            self.run.deliver(source, cell, value, source._changes)
-            self.end(value)
-            return
-        self.state = 2
-        self.version = source._changes
-        self.compute()
+            source, key = part.announcer, part.part
+            cell = source.cell(key)
+            if cell.task is not None or key is WHOLE or (source.fresh(cell) and not source._holds):
+                if cell.task is self:
+                    raise self._loop(cell)
+                run.request_cell(source, key, self)
+                return
+            node, part = source, cell
+            cell.task = self
+            path.append((source, cell))
 
-    def compute(self) -> None:
-        """Have the result computed."""
-        self.run.start(self, self.source, self.source._method)
+    def _loop(self, where: Cell | Sink) -> CycleError:
+        members = list(self.path)
+        while members and where not in members[0]:
+            members.pop(0)
+        labels = [node.label() for node, part in reversed(members) if part.__class__ is Cell]
+        return CycleError([*labels, labels[0]])
 
-    def completed(self, job: Job, value: Any) -> None:  # noqa: ARG002 - there is one
-        """Store the result, and deliver it."""
-        if self.state == 2:
-            self._store(value)
-        else:
-            self._go_on_with(value)
-
-    def _store(self, value: Any) -> None:
-        source, cell, version = self.source, self.cell, self.version
-        cell.computed = version
-        if source._caching and version == source._changes:
-            source.keep(cell, value)
-        if cell.links:
-            self.run.deliver(source, cell, value, version)
-        self.end(value)
-
-    def _ask_inputs(self) -> None:
-        announcers, run = self.source._announcers, self.run
+    def _ask_inputs(self, source: Source) -> None:
+        announcers, run = source._announcers, self.run
         for why in tuple(announcers):
             if why.__class__ is weakref.ReferenceType:
                 sink = why()
@@ -269,81 +340,190 @@ class SourceTask(Task):
                 else:
                     run.request_sink(sink, self)
 
-    def _ask_holds(self) -> bool:
+    def _ask_holds(self, source: Source) -> bool:
+        """Have the announce conditions asked that hold changes back."""
         asked = [
             (sink, inlet)
-            for sink in [ref() for ref in self.source._holds]
+            for sink in [ref() for ref in source._holds]
             if sink is not None
             for inlet in list(sink._holds)
         ]
         if not asked:
-            self.source._holds.clear()
+            source._holds.clear()
             return False
 
         def admitted(*_: Any) -> list[tuple[Sink, Inlet]]:
             return [(sink, inlet) for sink, inlet in asked if sink.admits(inlet)]
 
-        self.run.start(self, self.source, admitted, SEQUENTIAL)
+        self.asking = asked
+        self.state = 2
+        self.run.start(self, source, admitted, SEQUENTIAL)
         return True
 
-    def _go_on_with(self, admitted: list[tuple[Sink, Inlet]]) -> None:
-        key = self.cell.key
-        self.args = () if isinstance(key, type(WHOLE)) else (key,)
+    def _go_on(self) -> None:
+        """Do what comes next on the path, up to the next method."""
+        path = self.path
+        while path:
+            node, part = path[-1]
+            if part.__class__ is Cell:
+                if part.result is not NOTHING and node.fresh(part):
+                    value = part.result
+                    self.run.deliver(node, part, value, node._changes)
+                    self._passed(value)
+                    continue
+                self.state = 2
+                self.version = node._changes
+                self.compute(node, part)
+                return
+            if part is not None and part.value is not NOTHING:
+                self.state = 2
+                self.value = value = part.value
+                self.args = (value,)
+                self.writes = True
+                condition = node._notify_condition
+                self.check = None if condition is None else (condition, (value,))
+                self.verdict = True
+                self.run.start(self, node, node._method)
+                return
+            conclude(node._observers, node._ref, changed=False, pending=bool(node._active))
+            self._passed(None)
+
+    def _passed(self, value: Any) -> None:
+        """Take note that the last node of the path is done."""
+        path = self.path
+        node, part = path.pop()
+        what = _leave(node, part)
+        if self.joined is not None:
+            for waiter in self.joined.pop(what, ()):
+                waiter.told(self, value, None)
+        if not path:
+            self.end(value)
+
+    def compute(self, source: Source, cell: Cell) -> None:
+        """Have the result of *cell* computed."""
+        key = cell.key
+        self.args = () if key is PLAIN else (key,)
+        self.writes = False
+        self.check = None
+        self.run.start(self, source, source._method)
+
+    def completed(self, job: Job, value: Any) -> None:  # noqa: ARG002 - it is itself
+        """Store what a getter gave, or take note that a setter ran; and go on."""
+        self.state = 1
+        if self.asking:
+            self._admitted(value)
+            return
+        node, part = self.path[-1]
+        if part.__class__ is Cell:
+            self.store(node, part, value)
+        else:
+            node.done(part, self.value)
+            self.value = None
+            if self.verdict:
+                tell_changed(node)
+            else:
+                conclude(node._observers, node._ref, changed=False, pending=bool(node._active))
+            self._passed(None)
+        if self.path and not self.run.closed and self.state == 1:
+            self._go_on()
+
+    def store(self, source: Source, cell: Cell, value: Any) -> None:
+        """Keep *value*, which was computed for *cell*, and deliver it."""
+        version = self.version
+        cell.computed = version
+        if source._caching and version == source._changes:
+            source.keep(cell, value)
+        if cell.links:
+            self.run.deliver(source, cell, value, version)
+        self._passed(value)
+
+    def _admitted(self, admitted: list[tuple[Sink, Inlet]]) -> None:
+        self.asking = ()
         for sink, inlet in admitted:
             wave = Wave()
             wave.release(sink, inlet)
             for lazy in wave.lazy:
                 self.run.request_extra(lazy)
-        self._ask_inputs()
+        self._ask_inputs(self.path[-1][0])
         if not self.missing:
             self.run.stack.append(self)
 
-    def label(self) -> str:
-        """Return the name by which messages speak of what it does."""
-        return self.source.label()
+
+def _only_announcer(source: Source) -> SingleSink | None:
+    """Return the single input that alone announced to *source*, if it is one."""
+    announcers = source._announcers
+    if len(announcers) == 1:
+        for why in announcers:
+            sink = why() if why.__class__ is weakref.ReferenceType else None
+            if isinstance(sink, SingleSink) and sink._active:
+                return sink
+    return None
 
 
-class LooseTask(SourceTask):
+def _leave(node: Any, part: Any) -> Cell | Sink:
+    """Let other tasks see to *node*; return that by which others wait for it."""
+    if part.__class__ is Cell:
+        part.task = None
+        return part  # type: ignore[no-any-return]
+    node._task = node._under_way = None
+    return cast("Sink", node)
+
+
+class LooseTask(Walk):
     """Runs a getter with arguments of its own, which leaves the results as they are."""
 
     def __init__(
         self, run: Run, source: Source, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        super().__init__(run, source, Cell(NOTHING), args)
-        self.own = args
-        self.kwargs = kwargs
+        self.own = Cell(NOTHING)
+        super().__init__(run, source, self.own)
+        self.given_args, self.given_kwargs = args, kwargs
 
-    def compute(self) -> None:
+    def compute(self, source: Source, cell: Cell) -> None:
         """Have the result computed."""
-        self.args = self.own
-        super().compute()
+        if cell is not self.own:
+            super().compute(source, cell)
+            return
+        self.args, self.kwargs = self.given_args, self.given_kwargs
+        self.writes = False
+        self.check = None
+        self.run.start(self, source, source._method)
 
-    def _store(self, value: Any) -> None:
-        self.end(value)
+    def store(self, source: Source, cell: Cell, value: Any) -> None:
+        """Give the result."""
+        if cell is self.own:
+            self._passed(value)
+        else:
+            super().store(source, cell, value)
 
 
-class WholeTask(SourceTask):
+class WholeTask(Walk):
     """Computes the dictionary of a multi-output: the keys first, then what belongs to each."""
 
-    source: MultiOutputSource
-    keys: list[Any] | tuple[()] = ()
+    parts: dict[Any, Any] | None = None
 
     def __init__(self, run: Run, source: Source, cell: Cell) -> None:
         super().__init__(run, source, cell)
         self.values: dict[Task, Any] = {}
 
-    def compute(self) -> None:
+    def compute(self, source: Source, cell: Cell) -> None:
         """Have the keys told."""
-        keys = self.source._keys
-        self.run.start(self, self.source, lambda block: list(keys(block)), SEQUENTIAL)
+        if cell.key is not WHOLE:
+            super().compute(source, cell)
+            return
+        assert isinstance(source, MultiOutputSource)
+        keys = source._keys
+        self.args = ()
+        self.run.start(self, source, lambda block: list(keys(block)), SEQUENTIAL)
 
-    def completed(self, job: Job, value: Any) -> None:
+    def store(self, source: Source, cell: Cell, value: Any) -> None:
         """Request what belongs to the keys."""
-        if self.state == 1:
-            super().completed(job, value)
+        if cell.key is not WHOLE:
+            super().store(source, cell, value)
             return
         self.state = 3
-        self.parts = {key: self.run.request_cell(self.source, key, self) for key in value}
+        self.parts = {}
+        self.parts = {key: self.run.request_cell(source, key, self) for key in value}
         if not self.missing:
             self.run.stack.append(self)
 
@@ -358,95 +538,20 @@ class WholeTask(SourceTask):
         if self.state != 3 or self.done or self.error is not None:
             super().step()
         elif not self.missing:
-            parts, values = self.parts, self.values
+            parts, values = self.parts or {}, self.values
             self.parts, self.values = {}, {}
-            self._store(
-                {
-                    key: values.get(part) if isinstance(part, Task) else part
-                    for key, part in parts.items()
-                }
-            )
-
-
-class SinkTask(Task):
-    """Brings a sink up to date: what announced to it first, then the setter."""
-
-    sink: Sink
-    inlet: Inlet | None = None
-
-    def release(self) -> None:
-        """Let another task bring the sink up to date, and hold nothing any more."""
-        if self.sink._task is self:
-            self.sink._task = None
-
-    def label(self) -> str:
-        """Return the name by which messages speak of what it does."""
-        return self.sink.label()
-
-    def tell(self, *, changed: bool) -> None:
-        """Tell the observers what came of it."""
-        sink = self.sink
-        if changed:
-            tell_changed(sink)
-        else:
-            conclude(sink._observers, sink._ref, changed=False, pending=bool(sink._active))
-
-
-class SingleTask(SinkTask):
-    """Brings a single input up to date."""
-
-    def __init__(self, run: Run, sink: SingleSink) -> None:
-        self.run = run
-        self.sink = sink
-        sink._task = self
-        run.tasks.append(self)
-        run.stack.append(self)
-
-    def step(self) -> None:
-        """Go on, as far as that is possible now."""
-        if self.done:
-            return
-        if self.error is not None:
-            self.end(error=self.error)
-            return
-        sink, inlet = self.sink, self.inlet
-        if self.state == 0:
-            self.state = 1
-            for inlet in sink._active:
-                self.inlet = inlet
-                break
-            if inlet is not None and inlet.announcer is not None:
-                self.run.request_cell(inlet.announcer, inlet.part, self)
-        if self.missing or self.state != 1:
-            return
-        if inlet is None or inlet.value is NOTHING:
-            self.tell(changed=False)
-            self.end()
-            return
-        self.state = 2
-        self.args = (inlet.value,)
-        self.writes = True
-        if sink._notify_condition is not None:
-            self.check = (sink._notify_condition, self.args)
-        self.value = inlet.value
-        self.run.start(self, sink, sink._method)
-
-    def completed(self, job: Job, value: Any) -> None:  # noqa: ARG002 - a setter's own
-        """Forget the value, which is set now, and tell the observers."""
-        assert self.inlet is not None
-        self.sink.done(self.inlet, self.value)
-        self.value = None
-        if not self.verdict:
-            self.tell(changed=False)
-        else:
-            tell_changed(self.sink)
-        self.end()
+            source, cell = self.path[-1]
+            value = {
+                key: values.get(part) if isinstance(part, Task) else part
+                for key, part in parts.items()
+            }
+            super().store(source, cell, value)
 
 
 _Step = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 
 
-class MultiTask(SinkTask):
+class MultiTask(Task):
     """Brings a multi-input up to date: its values are set one after another.
 
     Args:
@@ -486,6 +591,11 @@ class MultiTask(SinkTask):
         self.state = 2
         self.steps = self._set_all()
         self._advance(None)
+
+    def release(self) -> None:
+        """Let another task bring the sink up to date."""
+        if self.sink._task is self:
+            self.sink._task = None
 
     def jobs(self) -> list[Job]:
         """Return what it has given out."""
@@ -545,8 +655,13 @@ class MultiTask(SinkTask):
         self.run.start(part, self.sink, changed, SEQUENTIAL)
 
     def _finish(self, *, changed: bool) -> None:
-        if not self.pull:
-            self.tell(changed=changed)
+        sink = self.sink
+        if self.pull:
+            pass
+        elif changed:
+            tell_changed(sink)
+        else:
+            conclude(sink._observers, sink._ref, changed=False, pending=bool(sink._active))
         self.end(self.changes)
 
     def _set_all(self) -> Generator[_Step, list[Any], None]:

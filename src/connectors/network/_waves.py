@@ -18,6 +18,8 @@ from ._nodes import NOTHING, Inlet, Link, Sink, Source, lock
 
 # Counts what may close or open a loop: connections and changes of laziness.
 _structure = 0
+#: Counts the changes that callers made. What began before a change may not have seen it.
+epoch = 0
 
 
 def structure_changed() -> None:
@@ -133,6 +135,36 @@ class Wave:
         if not groups and not self._conditional:
             for source in self._starts:
                 source._loopless = _structure
+
+
+def change_made() -> None:
+    """Take note that a caller's change is complete."""
+    global epoch  # noqa: PLW0603 - a fact about all networks of this process
+    epoch += 1
+
+
+def check_loop(source: Source, sink: Sink) -> None:
+    """Look whether a connection of *source* to *sink* would close a loop.
+
+    Raises:
+        CycleError: It would.
+    """
+    came: dict[Any, Any] = {sink: source}
+    queue: list[Any] = [sink]
+    for node in queue:
+        if isinstance(node, Sink) and node._laziness >= Laziness.ON_NOTIFY:
+            continue  # it opens the loop
+        for successor in _successors(node):
+            if successor is source:
+                path = [source]
+                while node is not source:
+                    path.append(node)
+                    node = came[node]  # noqa: PLW2901 - the way back
+                labels = [member.label() for member in path[::-1] if isinstance(member, Source)]
+                raise CycleError([source.label(), *labels])
+            if successor not in came:
+                came[successor] = node
+                queue.append(successor)
 
 
 def _successors(node: Source | Sink) -> list[Any]:
