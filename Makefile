@@ -17,9 +17,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $(READY)
 
-demo: $(READY) ## measure the standard library's source with every built-in executor
+demo: $(READY) ## run two example programs with every built-in executor
 	$(BIN)/python examples/codestats.py --executor threading_multiprocessing
 	$(BIN)/python examples/codestats.py --compare
+	@mkdir -p build
+	$(BIN)/python examples/measurement.py --compare --picture build/transfer.svg
 
 test: lint types floors newer tests ## all that has to hold before a change lands
 

@@ -3,9 +3,9 @@
 A complete measurement chain, on data that it simulates::
 
     Noise ──► Recorder ──► Spectra ──┐
-    Noise ──► Recorder ──► Spectra ──┼──► TransferFunction ──┬──────────────► Plot ──► SVG
-     ...                      ▲ ─────┘                       ▼                  ▲
-                   Window ────┘                          Comparison ── truth ───┘
+    Noise ──► Recorder ──► Spectra ──┼──► TransferFunction ──► Comparison ──► error
+     ...                      ▲  ...─┘           │                 │ truth
+                   Window ────┘                  └──► Plot ◄───────┘
 
 `Recorder` works in plain Python, sample by sample, and wishes to run in another process; for
 `Spectra`, which is NumPy, a thread will do. ``--executor`` says what runs them. After a first
@@ -323,6 +323,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a recording")
     parser.add_argument("--picture", type=Path, default="transfer.svg", metavar="FILE")
     given = parser.parse_args(argv)
+    if given.recordings < 1 or given.seconds < 1:
+        parser.error("it takes at least one recording of at least one second")
     names = [given.executor]
     if given.compare:
         names = [info.name for info in connectors.available_executors() if info.builtin]
@@ -331,14 +333,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except connectors.ConnectorsError as error:
         print(f"measurement: {error}", file=sys.stderr)
         return 2
-    first, *others = results.values()
+    first = next(iter(results.values()))
     show(first)
     given.picture.write_text(first[0].picture, encoding="utf-8")
     print(f"\nthe picture of the first reading is {given.picture}\n")
     for name, readings in results.items():
         same = "same results" if readings == first else "OTHER RESULTS"
-        print(f"{name:32} {sum(one.seconds for one in readings):12.2f} s   {same}")
-    return int(any(readings != first for readings in others))
+        took = sum(one.seconds for one in readings)
+        print(f"{name:32} {took:12.2f} s {same if given.compare else '':>16}")
+    return int(any(readings != first for readings in results.values()))
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def test_run(run, tmp_path):
 
     assert (0, "") == (done.returncode, done.stderr)
     assert "largest error in dB" in done.stdout
-    assert "same results" in done.stdout
+    assert "Recorder.channels" in done.stdout
     assert (tmp_path / "out.svg").read_text().startswith("<svg")
 
 
@@ -147,10 +147,18 @@ def test_compare(run):
     assert 5 == done.stdout.count("same results")
 
 
-def test_unknown_executor(run):
-    """An executor that is not there is told by name, with exit code 2."""
-    done = run("--executor", "thredding", *SMALL)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--executor", "thredding"], "no executor 'thredding'"),
+        (["--recordings", "0"], "at least one recording"),
+        (["--compare", "--executor", "trio"], "not allowed with argument"),
+    ],
+)
+def test_wrong_usage(run, arguments, message):
+    """Wrong usage gets a message that names the value, and exit code 2."""
+    done = run(*arguments)
 
     assert 2 == done.returncode
-    assert "no executor 'thredding'" in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -104,7 +104,6 @@ __all__ = [
     "available_executors",
     "blocks",
     "configure",
-    "connectors",
     "events",
     "executor",
     "executor_class",

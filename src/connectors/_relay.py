@@ -120,7 +120,7 @@ class _Relay(logging.Handler):
         news.add("log", item)
 
 
-def _show_warning(  # noqa: PLR0917 - the signature of warnings.showwarning
+def _show_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,

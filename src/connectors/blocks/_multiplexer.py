@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from .. import network
-from .._flags import Parallelization
+from connectors import network
+from connectors._flags import Parallelization
 
 
 class Multiplexer:

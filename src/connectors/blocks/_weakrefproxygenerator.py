@@ -5,8 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import Any, Self
 
-from .. import network
-from .._flags import Laziness, Parallelization
+from connectors import network
+from connectors._flags import Laziness, Parallelization
 
 
 class WeakrefProxyGenerator:

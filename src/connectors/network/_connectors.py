@@ -13,7 +13,8 @@ from connectors._levels import checked_wish
 from connectors._stays import Stays
 
 from . import _recipes
-from ._executors import Choice, checked
+from ._drivers import drive
+from ._executors import Choice, checked, resolved
 from ._nodes import (
     NOTHING,
     PLAIN,
@@ -26,6 +27,7 @@ from ._nodes import (
     lock,
 )
 from ._recipes import Recipe, Socket, perform, perform_async
+from ._run import Run
 from ._waves import structure_changed
 
 
@@ -192,7 +194,7 @@ class Connector(Stays, Operable):
 
     def __init__(
         self,
-        instance: Any,
+        instance: Any,  # noqa: ARG002 - it is held by the node
         method: Callable[..., Any],
         parallelization: Parallelization,
         executor: Choice = None,
@@ -262,7 +264,7 @@ class GoneConnector(Stays):
             raise AttributeError(name)
         raise BlockGoneError(self._owner, self._name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Fail.
 
         Raises:
@@ -514,9 +516,15 @@ class OutputConnector(OutputSource, _Reader):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the result, computed anew if something changed since it was."""
         current = self._current
-        if current is NOTHING or args or kwargs or self._block() is None:
+        if args or kwargs:
             return perform(self._recipe(args, kwargs))
-        return current
+        block = self.block()
+        if current is not NOTHING:
+            return current
+        run = Run(resolved(self._executor), [(Run.request_cell, self, PLAIN)])
+        drive(run)
+        del block  # it was needed until now
+        return run.result()
 
     async def aio(self, *args: Any, **kwargs: Any) -> Any:
         """Return the result without blocking the running event loop."""
@@ -600,7 +608,8 @@ class MultiInputItem(Operable, InputEnd):
         self._method = multi._method
 
     def _recipe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
-        return self._multi._store(self._key, args, kwargs)
+        recipe: Recipe = self._multi._store(self._key, args, kwargs)
+        return recipe
 
     def _home(self) -> Any:
         return self._multi._home()
@@ -633,7 +642,8 @@ class MultiOutputItem(Operable, OutputEnd):
         return self._key
 
     def _recipe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
-        return self._multi._recipe((self._key, *args), kwargs)
+        recipe: Recipe = self._multi._recipe((self._key, *args), kwargs)
+        return recipe
 
     def _home(self) -> Any:
         return self._multi._home()

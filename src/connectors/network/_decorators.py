@@ -7,7 +7,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from connectors._errors import ObserverError
 from connectors._flags import Laziness, Parallelization
@@ -59,16 +59,20 @@ class Decorator:
         self.parallelization = checked_wish(parallelization)
         self.executor = checked(executor)
         self.metadata: Mapping[str, Any] = {}
+        self.placed: dict[Any, Any] = {}
         self.name = ""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Decorate a function; after that, call the method of the instance that comes first."""
+    def __call__(self, function: Any, /, *args: Any, **kwargs: Any) -> Self:
+        """Decorate *function* and return this; after that, call the method of an instance.
+
+        So `Class.method(instance, ...)` is `instance.method(...)`. Type checkers are told of the
+        first use only.
+        """
         if not self.metadata:
-            (function,) = args
             self._decorate(function)
             return self
-        instance, *rest = args
-        return self._bound(instance)(*rest, **kwargs)
+        result: Self = self._bound(function)(*args, **kwargs)
+        return result
 
     def _decorate(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -117,6 +121,7 @@ class Decorator:
             if found is None:
                 found = self._make(instance)
                 found._name = self.name
+                found._placed = self.placed
                 setattr(instance, self.name, found)
         return found
 
@@ -401,7 +406,7 @@ class MultiInput(_InputDecorator):
         return MultiInputAssociateDescriptor(self, method, adds=False)
 
     def replace(self, method: Callable[..., Any]) -> MultiInputAssociateDescriptor:
-        """Decorate the method that replaces the value with an id, and returns its id from then on."""
+        """Decorate the method that replaces the value with an id, and returns its new id."""
         self._replaces = method
         return MultiInputAssociateDescriptor(self, method, adds=True)
 

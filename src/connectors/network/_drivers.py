@@ -34,6 +34,9 @@ from ._nodes import lock
 from ._run import Run
 from ._tasks import Job, current_job
 
+_BRIEF = 50e-6  # seconds; handing a method that takes less to a thread costs more than the method
+_PATIENCE = 8  # how often a run waits for a thread before it minds
+_MOST_PLACED = 64
 _TURN = 0.02  # seconds after which a crew lets others have its thread
 _BREATH = 0.05  # seconds after which an event loop gets its turn
 
@@ -58,7 +61,10 @@ def _dispatch(run: Run, job: Job) -> None:
             run.complete(job, None, error)
         return
     if level is executor.level_for(job.wish) or job.writes:
-        job.node._placed[job.function] = (executor._identity, job.wish, level)
+        placed = job.node._placed
+        if len(placed) > _MOST_PLACED:
+            placed.clear()  # of executors that are long gone
+        placed[executor._identity, job.function, job.wish] = level
     with lock:
         (run.inline if level is SEQUENTIAL else run.threaded).append(job)
 
@@ -178,7 +184,9 @@ def _crew(run: Run) -> None:
             job = run.threaded.pop()
             run.running += 1
             run.busy += 1
+        started = time.perf_counter()
         value, error = contextvars.copy_context().run(_perform, run, job, THREAD)
+        job.node._seconds = time.perf_counter() - started
         with lock:
             run.busy -= 1
             run.complete(job, value, error)
@@ -219,7 +227,7 @@ def _disband(run: Run, error: BaseException | None) -> None:
 # Conducting
 
 
-def drive(run: Run) -> None:
+def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all reads, in one piece for speed
     """Do what *run* was begun for, and block until it is done.
 
     Raises:
@@ -230,6 +238,8 @@ def drive(run: Run) -> None:
     job: Job | None = None
     value = error = None
     goal, inline = run.goal, run.inline
+    going_on, handed = False, 0
+    outer = current_job.set(None)
     try:
         while True:
             with lock:
@@ -244,22 +254,54 @@ def drive(run: Run) -> None:
                     job = inline.pop()
                 else:
                     job = _next(run)
+                level = SEQUENTIAL
+                if job is None and going_on and handed >= _PATIENCE and _alone(run):
+                    run.running += 1
+                    job, level = run.threaded.pop(), THREAD
                 if job is None:
                     bell = bell or _bell()
                     asleep = _sleeps(run, bell.release)
             if job is not None:
-                value, error = _perform(run, job, SEQUENTIAL)
+                going_on = True
+                if job.call is not None:
+                    value, error = _perform(run, job, level)
+                    continue
+                current_job.set(job)
+                try:
+                    value = job.function(job.block, *job.args, **job.kwargs)
+                    if job.check is not None:
+                        job.conclude()
+                except BaseException as failure:
+                    annotate(failure, job.node.label(), run.executor.name, level)
+                    error = failure
             elif not asleep:
                 _set_off(run)
             elif bell is not None:
                 bell.acquire()
+                going_on = False
+                handed += 1
     except BaseException:
         _break_off(run)
         raise
     finally:
+        current_job.reset(outer)
         with lock:
             run.close()
         del job, goal
+
+
+def _alone(run: Run) -> bool:
+    """Tell whether the only thing to do now is one brief THREAD method.
+
+    In a long line of brief methods the thread that conducts, which has just run the method before
+    and would do nothing but wait, goes on with the next one: to hand each to another thread and to
+    wait for it takes several times as long as to do it.
+    """
+    return (
+        len(run.threaded) == 1
+        and not (run.running or run.crews or run.outside or run.away)
+        and run.threaded[0].node._seconds < _BRIEF
+    )
 
 
 def _bell() -> threading.Lock:
@@ -363,9 +405,12 @@ def _waker() -> tuple[Callable[[], Any], Callable[[], object]]:
             await bell[0].wait()
             bell[0] = trio.Event()
 
+        def ring() -> None:
+            bell[0].set()
+
         def wake() -> None:
             with contextlib.suppress(trio.RunFinishedError):
-                token.run_sync_soon(lambda: bell[0].set())
+                token.run_sync_soon(ring)
 
         return wait, wake
     import asyncio

@@ -380,15 +380,13 @@ def _of_input(connector: Any, key: Any, end: str) -> Explanation:
     plan = Plan(survey)
     sink = None if setting.sink is None else survey.sinks.get(id(setting.sink))
     pending = _pending(plan, sink)
+    observers = [survey.sources[id(one)] for one in setting.observers if id(one) in survey.sources]
+    heard, lazy, asked = plan.announce(observers, certain=setting.condition is None)
     if sink is not None and setting.pulls:
         plan.update([sink])
     pulled = len(plan.steps)
     if sink is not None and setting.pulls is not None:
         _discard(sink, survey)
-    observers = [
-        survey.sources[id(each)] for each in setting.observers if id(each) in survey.sources
-    ]
-    heard, lazy, asked = plan.announce(observers, certain=setting.condition is None)
     if lazy:
         plan.update(lazy)
     told = _Told(setting.choice, plan, executor_needed=bool(plan.steps or plan.also))

@@ -143,8 +143,10 @@ class Node:
         self._method = method
         self._ref: weakref.ref[Any] = weakref.ref(self)
         self._parallelization = parallelization
-        # For each method: the executor's identity, the wish, and where that executor runs it.
-        self._placed: dict[Any, tuple[str, Parallelization, Parallelization]] = {}
+        # Where an executor runs a method: by its identity, the method and the wish. All nodes that
+        # come from one decorator share it.
+        self._placed: dict[tuple[str, Any, Parallelization], Parallelization] = {}
+        self._seconds = 1.0  # how long its last run in a thread took
 
     def block(self) -> Any:
         """Return the block.
@@ -391,11 +393,13 @@ class SingleSink(Sink):
         if self._active:
             under_way = self._under_way
             for other in self._active:
-                if other is not inlet:
-                    other.announcer = None
+                if other is inlet:
+                    continue
+                other.announcer = None
                 # What a read is just about to set is set: it must not see an older state.
-                if other is not under_way:
+                if other is not under_way and other.value is not NOTHING:
                     other.value = NOTHING
+                    other.version = -1
             self._active.clear()
         if inlet.held is not None:
             self.unhold(inlet)

@@ -90,6 +90,7 @@ class Plan:
         self.waiting: list[str] = []
         self.gone: list[str] = []
         self._into = self.steps
+        self._read: tuple[int, int] | None = None
         self._certain: dict[tuple[int, int], bool] = {}
         self._delivered: list[_Compute] = []
         self._entered: set[tuple[int, int]] = set()
@@ -97,7 +98,9 @@ class Plan:
 
     def read(self, source: SourceFacts, cell: CellFacts | None, key: Any) -> None:
         """Plan a read of one result of *source*."""
-        self._walk([_Compute(source, cell, key)])
+        goal = _Compute(source, cell, key)
+        self._read = goal.identity
+        self._walk([goal])
         self._extras()
 
     def update(self, sinks: Iterable[SinkFacts]) -> None:
@@ -120,6 +123,8 @@ class Plan:
                     continue
                 known = facts.inlets.get(id(inlet))
                 if sink._laziness >= Laziness.ON_NOTIFY and known is not None and known.announced:
+                    if not (known.lacks or self._certain[compute.identity]):
+                        self._asking.add(id(facts))
                     self._walk([_Update(facts)])
         self._into = self.steps
 
@@ -178,8 +183,9 @@ class Plan:
             return True
         if source.home.block is None:
             self.gone.append(label)
-        certain = cell is None or not (cell.stored and cell.current)
-        certain = certain or any(
+        doubtful = bool(source.announcers or source.calls)
+        changes = cell is None or not cell.current or not doubtful
+        changes = changes or any(
             self._certain.get(_Update(self.survey.sinks[id(sink)]).identity, False)
             and sink._notify_condition is None
             for sink in source.announcers
@@ -189,8 +195,22 @@ class Plan:
         reason = self._reason(source, cell)
         if key is WHOLE:
             reason = f"for each key that the block serves; {reason}"
+        certain = changes or (not cell.stored and self._wanted(goal))
         self._step(Planned(node, node._method, label, reason, certain, args=args))
-        return certain
+        return changes
+
+    def _wanted(self, goal: _Compute) -> bool:
+        """Tell whether a result is wanted even if no change comes from upstream."""
+        cell = goal.cell
+        if goal.identity == self._read:
+            return True
+        for sink, inlet in [] if cell is None else cell.links:
+            facts = self.survey.sinks.get(id(sink))
+            if facts is not None and _Update(facts).identity in self._entered:
+                known = facts.inlets.get(id(inlet))
+                if known is not None and known.announced and known.lacks:
+                    return True
+        return False
 
     def _reason(self, source: SourceFacts, cell: CellFacts | None) -> str:
         if source.announcers:

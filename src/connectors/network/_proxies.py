@@ -173,7 +173,8 @@ class MultiInputProxy(SingleInputProxy):
     def _store(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
         self._decorator.check(type(self._instance))
         store = self._decorator.store(self._instance)
-        return store.recipe((), self._decorator.executor, key, args, kwargs)
+        recipe: Recipe = store.recipe((), self._decorator.executor, key, args, kwargs)
+        return recipe
 
 
 class MultiInputAssociateProxy(Operable):

@@ -187,10 +187,7 @@ class Run:
             if source.fresh(cell) and not source._holds:
                 self.deliver(source, cell, cell.result, source._changes)
                 return cell.result
-            if key is WHOLE:
-                task = WholeTask(self, source, cell)
-            else:
-                task = Walk(self, source, cell)
+            task = (WholeTask if key is WHOLE else Walk)(self, source, cell)
             cell.task = task
         waiter.wait_for(task, cell)
         return task
@@ -276,14 +273,14 @@ class Run:
             self.inline.append(job)
             return
         job.wish = wish = node._parallelization
-        placed = node._placed.get(function)
         # Where the executor runs the method, if that is known and there is no more to it.
-        if placed is not None and self.uneventful:
-            identity, wished, level = placed
-            if identity is self.identity and wished is wish:
-                (self.inline if level is SEQUENTIAL else self.threaded).append(job)
-                return
-        self.away.append(job)
+        level = node._placed.get((self.identity, function, wish)) if self.uneventful else None
+        if level is SEQUENTIAL:
+            self.inline.append(job)
+        elif level is not None:
+            self.threaded.append(job)
+        else:
+            self.away.append(job)
 
     # What its driver does
 

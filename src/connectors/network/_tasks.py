@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextvars
 import weakref
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from connectors._errors import CycleError
 from connectors._flags import Parallelization
@@ -288,7 +288,7 @@ class Walk(Task):
         if not self.missing and self.state == 1:
             self._go_on()
 
-    def _climb(self) -> None:
+    def _climb(self) -> None:  # noqa: C901 - one loop for both kinds of nodes, for speed
         """Extend the path upstream, up to where lines meet, or where nothing is to be done."""
         path, run = self.path, self.run
         node, part = path[-1]
@@ -464,9 +464,11 @@ def _leave(node: Any, part: Any) -> Cell | Sink:
     """Let other tasks see to *node*; return that by which others wait for it."""
     if part.__class__ is Cell:
         part.task = None
-        return part  # type: ignore[no-any-return]
+        cell: Cell = part
+        return cell
     node._task = node._under_way = None
-    return cast("Sink", node)
+    sink: Sink = node
+    return sink
 
 
 class LooseTask(Walk):

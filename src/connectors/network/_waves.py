@@ -173,7 +173,9 @@ def _successors(node: Source | Sink) -> list[Any]:
     return [link.sink for link in node.links()]
 
 
-def _loops(nodes: set[Source | Sink]) -> list[list[Source | Sink]]:
+def _loops(  # noqa: C901, PLR0912 - an algorithm of the books, in one piece
+    nodes: set[Source | Sink],
+) -> list[list[Source | Sink]]:
     """Return the strongly connected groups among *nodes* that contain a loop.
 
     Source: R. Tarjan, Depth-first search and linear graph algorithms, 1972; without recursion.
