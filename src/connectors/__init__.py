@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import blocks, connectors, events, network, pools, settings, testing
+    from . import blocks, events, network, pools, settings, testing
     from ._calls import Call, Decision
     from ._capabilities import Capabilities, Pools
     from ._cpus import available_cpus

@@ -263,6 +263,7 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
                     asleep = _sleeps(run, bell.release)
             if job is not None:
                 going_on = True
+                run.present = job
                 if job.call is not None:
                     value, error = _perform(run, job, level)
                     continue
@@ -331,6 +332,7 @@ async def drive_async(run: Run) -> None:
                 job = _next(run)
                 asleep = job is None and _sleeps(run, wake)
             if job is not None:
+                run.present = job
                 value, error = _perform(run, job, SEQUENTIAL)
             elif asleep:
                 await wait()
@@ -360,7 +362,10 @@ def _next(run: Run) -> Job | None:
 
 
 def _set_off(run: Run) -> None:
-    """Start what does not run in this thread."""
+    """Start what does not run in this thread, and do what another one cannot do."""
+    if run.help is not None:
+        helped, run.help = run.help, None
+        _help(*helped)
     while run.away:
         with lock:
             job = run.away.pop()
@@ -369,13 +374,24 @@ def _set_off(run: Run) -> None:
         _muster(run)
 
 
+def _help(run: Run, job: Job, level: Parallelization) -> None:
+    """Do *job* of *run*, whose own threads wait for the thread that calls this."""
+    if level is PROCESS:
+        _dispatch(run, job)
+        with lock:
+            run.ring()
+    else:
+        value, error = run.context.copy().run(_perform, run, job, level)
+        _finish(run, job, value, error)
+
+
 def _sleeps(run: Run, bell: Callable[[], object]) -> bool:
     """Tell whether the one that conducts has to wait, and have it woken by *bell* then."""
     if run.away or (run.threaded and run.lacks_crew(run.executor.thread_count)):
         return False
     if run.stalled:
-        run.check_loop()
-        if run.finished:
+        run.help = run.look_round()
+        if run.finished or run.help is not None:
             return False
         if not run.outside:
             raise AssertionError("a run waits for nothing")

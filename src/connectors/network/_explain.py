@@ -400,7 +400,11 @@ def _of_input(connector: Any, key: Any, end: str) -> Explanation:
         for method in setting.methods
     ]
     fields = told.fields()
-    fields["steps"] = (*fields["steps"][:pulled], *own, *fields["steps"][pulled:])
+    after = fields["steps"][pulled:]
+    if setting.condition is not None:  # if it says no, the announcement is taken back
+        after = [attrs.evolve(step, certain=False) for step in after]
+        fields["also"] = tuple(attrs.evolve(step, certain=False) for step in fields["also"])
+    fields["steps"] = (*fields["steps"][:pulled], *own, *after)
     fields["waiting"] = pending["waiting"]
     fields["held"] = (*pending["held"], *fields["held"])
     return Explanation(

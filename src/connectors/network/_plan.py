@@ -95,6 +95,7 @@ class Plan:
         self._delivered: list[_Compute] = []
         self._entered: set[tuple[int, int]] = set()
         self._asking: set[int] = set()
+        self._sure: set[tuple[int, int]] = set()
 
     def read(self, source: SourceFacts, cell: CellFacts | None, key: Any) -> None:
         """Plan a read of one result of *source*."""
@@ -123,7 +124,8 @@ class Plan:
                     continue
                 known = facts.inlets.get(id(inlet))
                 if sink._laziness >= Laziness.ON_NOTIFY and known is not None and known.announced:
-                    if not (known.lacks or self._certain[compute.identity]):
+                    sure = known.lacks and compute.identity in self._sure
+                    if not (sure or self._certain[compute.identity]):
                         self._asking.add(id(facts))
                     self._walk([_Update(facts)])
         self._into = self.steps
@@ -180,6 +182,7 @@ class Plan:
             return True
         self._delivered.append(goal)
         if source.valid(cell):
+            self._sure.add(goal.identity)
             return True
         if source.home.block is None:
             self.gone.append(label)
@@ -195,7 +198,10 @@ class Plan:
         reason = self._reason(source, cell)
         if key is WHOLE:
             reason = f"for each key that the block serves; {reason}"
-        certain = changes or (not cell.stored and self._wanted(goal))
+        wanted = self._wanted(goal)
+        if wanted:
+            self._sure.add(goal.identity)
+        certain = changes or (wanted and cell is not None and not cell.stored)
         self._step(Planned(node, node._method, label, reason, certain, args=args))
         return changes
 
@@ -206,7 +212,9 @@ class Plan:
             return True
         for sink, inlet in [] if cell is None else cell.links:
             facts = self.survey.sinks.get(id(sink))
-            if facts is not None and _Update(facts).identity in self._entered:
+            if facts is None or id(facts) in self._asking:
+                continue
+            if _Update(facts).identity in self._entered:
                 known = facts.inlets.get(id(inlet))
                 if known is not None and known.announced and known.lacks:
                     return True

@@ -122,7 +122,9 @@ class Run:
         busy: How many of them run a job.
         epoch: How many changes were complete when it began, and are seen by all that it does.
         parent: The job during which the run was begun.
+        present: The job that the thread that conducts runs now.
         closed: Nobody waits for it any more; what runs is brought to its end.
+        help: A job of another run that is to be done here, with that run.
         bell: Wakes the thread or coroutine that conducts the run, if it sleeps.
     """
 
@@ -132,6 +134,8 @@ class Run:
     busy = 0
     closed = False
     bell: Callable[[], object] | None = None
+    present: Job | None = None
+    help: tuple[Run, Job, Parallelization] | None = None
     extras: Extras | None = None
     value: Any = None
     errors: list[BaseException] | tuple[()] = ()
@@ -365,8 +369,12 @@ class Run:
         if bell is not None:
             bell()
 
-    def check_loop(self) -> None:
-        """Fail if the run waits for what waits for it.
+    def look_round(self) -> tuple[Run, Job, Parallelization] | None:
+        """Look what the run waits for, and fail if that waits for the run.
+
+        Returns:
+            A job of another run for this thread, with that run and the level: what is begun in a
+            method may wait for something that the caller of this very method has still to do.
 
         Source: the search for a cycle in the wait-for graph, as in databases.
         """
@@ -383,7 +391,7 @@ class Run:
                 begin = path.index(task)
                 labels = [label for member in path[begin:] for label in member.labels()]
                 self.goal.end(error=CycleError([*labels[::-1], *labels[-1:]]))
-                return
+                return None
             if task in seen:
                 continue
             seen.add(task)
@@ -391,6 +399,27 @@ class Run:
             on_path.add(task)
             work.append(None)
             if task.given:
+                for job in task.jobs():
+                    level = None if self.parent is None else task.run.hand_over(job)
+                    if level is not None:
+                        return task.run, job, level
                 work += [run.goal for job in task.jobs() for run in job.nested if not run.goal.done]
             else:
                 work += [other for other in task.waits if not other.done]
+        return None
+
+    def hand_over(self, job: Job) -> Parallelization | None:
+        """Let another thread do *job*, if it is not begun and nobody here can begin it.
+
+        Returns:
+            The level at which it is done, PROCESS if it has to be dispatched, `None` if it stays.
+        """
+        queues = [(self.threaded, Parallelization.THREAD)]
+        if self.present is not None and self.present.nested:
+            queues += [(self.inline, SEQUENTIAL), (self.away, Parallelization.PROCESS)]
+        for queue, level in queues:
+            if job in queue:
+                queue.remove(job)
+                self.running += level is not Parallelization.PROCESS
+                return level
+        return None
