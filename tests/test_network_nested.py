@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
-import connectors
 import pytest
+
+import connectors
 from connectors import Parallelization
 
 SEQUENTIAL, THREAD, _ = Parallelization
