@@ -338,7 +338,7 @@ class Run:
             self.parent.nested = [run for run in self.parent.nested if run is not self]
             self.parent = None
         self.value, self.errors = self.goal.value, self.goal.errors
-        self.extras = None
+        self.extras = self.present = None
         del self.goal  # it leads here
 
     def _abort_idle(self) -> None:
