@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NEWER := 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors tests newer bench faults clean
+.PHONY: help demo test lint types floors tests coverage newer bench faults clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -35,13 +35,16 @@ types: $(READY) ## mypy --strict
 floors: $(READY) ## import-linter: imports only point downward
 	$(BIN)/lint-imports
 
-tests: $(READY) ## pytest, with branch coverage
+tests: $(READY) ## pytest
+	$(BIN)/python -m pytest
+
+coverage: $(READY) ## pytest, with branch coverage
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest
-	@$(BIN)/python -m coverage combine --quiet; $(BIN)/python -m coverage report --skip-covered | tail -n 1
+	@$(BIN)/python -m coverage combine --quiet; $(BIN)/python -m coverage report --skip-covered
 
-newer: ## the tests on each newer Python that is installed
-	@for version in $(NEWER); do sh .ci/newer $$version || exit 1; done
+newer: ## the tests on each newer Python that is installed, two at a time
+	@printf '%s\n' $(NEWER) | xargs -n 1 -P 2 sh .ci/newer
 
 bench: $(READY) ## ours and peers, side by side, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
