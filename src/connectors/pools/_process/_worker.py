@@ -16,11 +16,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pickle
 import socket
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
+
+from connectors._packed_errors import unpack_error
 
 from . import _wire
 from ._launch import Template
@@ -43,8 +47,7 @@ class Worker:
         known: The definitions that it was sent and was not told to forget.
         levels: The levels of loggers that it was told.
         head: The sequence number of the call that it runs, as far as is known.
-        jammed: Its socket takes no more at the moment.
-        listening: The pool's thread hears what it says.
+        interest: What the pool's thread waits for on its socket.
         retired: It was told to end when it has done what it was sent.
         failure: Why it cannot work, packed, if it said so.
         idle_since: When it had nothing left to do.
@@ -62,8 +65,7 @@ class Worker:
     known: set[int] = attrs.field(factory=set)
     levels: Any = None
     head: int = 0
-    jammed: bool = False
-    listening: bool = False
+    interest: int = 0
     retired: bool = False
     failure: bytes | None = None
     idle_since: float = 0.0
@@ -72,6 +74,7 @@ class Worker:
     _told: bytes = b""
     _notified: bool = False
     _owing: bool = False
+    _allowed: deque[tuple[int, int]] = attrs.field(factory=lambda: deque([(0, 0)], maxlen=1))
 
     @classmethod
     def start(cls, template: Template, method: str, seat: Seat[Any]) -> Worker:
@@ -103,12 +106,17 @@ class Worker:
         """Where it is heard: its answers and its end."""
         return self.sock, self.status
 
-    def allow(self, sequences: Iterable[int]) -> None:
-        """Let it run the calls that it was sent under *sequences*."""
-        try:
-            os.write(self._tokens[1], b"".join(map(TOKEN.pack, sequences)))
-        except OSError:
-            return  # it is gone, which is told on the status pipe
+    @property
+    def allowed(self) -> int:
+        """The highest sequence number of the calls that it may run."""
+        return self._allowed[0][0]
+
+    def allow(self, sequences: Sequence[int]) -> None:
+        """Let it run the calls that it was sent under *sequences*, which ascend."""
+        tokens = b"".join(map(TOKEN.pack, sequences))
+        # Done and noted in one call of C code, so that no interrupt comes in between.
+        written = map(os.write, (self._tokens[1],), (tokens,))
+        self._allowed.extend(zip((sequences[-1],), written, strict=False))
 
     def notify(self) -> None:
         """Let it read what it was sent although there is no call for it.
@@ -119,7 +127,7 @@ class Worker:
             self._owing = True
         else:
             self._notified = True
-            self.allow([_NEWS])
+            os.write(self._tokens[1], TOKEN.pack(_NEWS))
 
     def remind(self) -> None:
         """After an answer, `notify` it of what came since it was notified."""
@@ -161,7 +169,7 @@ class Worker:
         revoked = [number for (number,) in TOKEN.iter_unpack(data) if number != _NEWS]
         self.outbox.drop(frozenset(revoked))
         if len(revoked) * TOKEN.size < len(data):
-            self.allow([_NEWS])  # it was taken back with them
+            os.write(self._tokens[1], TOKEN.pack(_NEWS))  # it was taken back with them
         return revoked
 
     def kill(self) -> None:
@@ -190,6 +198,20 @@ class Worker:
         if len(self._told) < BEGIN.size + END.size or not self.pid:
             return None
         return os.waitstatus_to_exitcode(END.unpack_from(self._told, BEGIN.size)[0])
+
+    @property
+    def reason(self) -> str:
+        """Why it died, in words, after it has ended."""
+        if self.failure is not None:
+            error = unpack_error(pickle.loads(self.failure))
+            return f"its initializer failed: {type(error).__name__}: {error}"
+        words = self.last_words
+        words = f"; last lines of its standard error:\n{words}" if words else ""
+        code = self.exitcode
+        if code is None:
+            return f"it died{words}"
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        return f"it {how}{words}"
 
     @property
     def last_words(self) -> str:
