@@ -87,11 +87,11 @@ class Core:
                     self._open()
                 ticket.core = self
                 more = crew.submit(ticket)
+            if more:
+                self.wake()
         except BaseException:  # an interrupt: the thread that reads mends what is to be mended
             self.wake()
             raise
-        if more:
-            self.wake()
 
     def _open(self) -> None:
         _living.add(self)

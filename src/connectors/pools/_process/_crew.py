@@ -28,7 +28,7 @@ from ._schedule import Schedule, Seat, Send
 from ._shelf import Shelf
 from ._starter import Starter
 from ._ticket import Ticket
-from ._wire import Disconnected, Frame
+from ._wire import Disconnected, Frame, Outbox
 from ._worker import Worker
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Crew:
     failures: int = 0
     reason: str = ""
     _thawing: bool = False
-    _submitting: Ticket | None = None
+    _amid: Ticket | None = None
 
     def __attrs_post_init__(self) -> None:
         self.alarms = Alarms(self._matters)
@@ -90,23 +90,56 @@ class Crew:
     def submit(self, ticket: Ticket) -> bool:
         """Queue *ticket* and send what can be sent; tell whether there is more to do than that."""
         self.mend()
-        self._submitting = ticket
+        self._amid = ticket
         if ticket.needs:
             self.shelf.use(ticket)
-        self.schedule.add(ticket)
+        more = self._send_at_once(ticket)
+        if more is None:
+            self.schedule.add(ticket)
+            more = self._hand_out()
+        self._amid = None
+        return more
+
+    def _send_at_once(self, ticket: Ticket) -> bool | None:
+        """Send *ticket*, if that is simple, and tell as `submit` does."""
+        if ticket.needs or ticket.segment is not None or self.outcomes.large_results:
+            return None
+        seat = self.schedule.vacant()
+        worker = None if seat is None else self.workers[seat]
+        if seat is None or worker is None or worker.outbox or worker.levels is not _relay.levels():
+            return None
+        sequence = self.schedule.occupy(seat, ticket)
+        worker.outbox.add(_wire.CALL, sequence, ticket.payload, ticket.flags)
+        jammed = self.flush(worker)
+        worker.allow((sequence,))
+        ticket.worker = worker
+        return self.note_head(worker) or jammed
+
+    def finish(self, worker: Worker, ticket: Ticket, frame: Frame) -> bool:
+        """Note that a caller took the answer of *worker*; tell as `submit` does."""
+        self._amid = ticket
+        ticket.ended = True
+        self.schedule.answered(worker.seat, frame.number, frame.seconds)
+        worker.inbox.forget_overheard()
+        ticket.worker = ticket.core = None
+        ticket.payload = b""
+        worker.remind()
+        more = self.note_head(worker) | self._hand_out()
+        self._amid = None
+        return more
+
+    def _hand_out(self) -> bool:
+        """Send what can be sent; tell whether there is more to do than that."""
         more = False
         while (step := self.schedule.next()) is not None:
             if not isinstance(step, Send):
-                more = True
-                break
-            worker = self.workers[step.seat]
-            more = self.send(worker, step.calls) or more
-        self._submitting = None
+                return True
+            more = self.send(self.workers[step.seat], step.calls) or more
         return more
 
     def mend(self) -> None:
-        """Make everything right if a submit was interrupted."""
-        ticket = self._submitting
+        """Make everything right if a caller was interrupted amid something."""
+        ticket = self._amid
         if ticket is None:
             return
         for worker in self.workers.values():
@@ -121,7 +154,7 @@ class Crew:
         self.schedule.look_again()
         if ticket.worker is None and ticket.number not in self.schedule.queue and not ticket.ended:
             self.outcomes.add(self.outcomes.let_go, ticket)
-        self._submitting = None
+        self._amid = None
 
     def send(self, worker: Worker, calls: dict[int, Ticket]) -> bool:
         """Send *calls* to *worker*; tell whether the thread that reads has to know."""
@@ -154,6 +187,7 @@ class Crew:
         except OSError:
             # Its calls would wait for ever for what cannot be sent.
             _logger.exception("worker %d is killed: it cannot be sent its calls", worker.pid)
+            worker.outbox = Outbox()
             self.kill(worker)
             return False
 
@@ -198,23 +232,21 @@ class Crew:
             self.outcomes.tell(events.WorkerStarted, pid=worker.pid)
         elif frame.kind == _wire.REFUSED:
             worker.failure = frame.payload
-        else:
+        elif frame.number in worker.seat.calls:  # or else it was heeded, but that was interrupted
             ticket = self.schedule.answered(worker.seat, frame.number, frame.seconds)
             ticket.worker = None
             worker.remind()
             self.outcomes.answer(ticket, frame, worker.pid)
 
-    def receive(self, worker: Worker) -> bool:
-        """Heed what *worker* said; tell whether it can say more."""
+    def receive(self, worker: Worker) -> None:
+        """Heed what *worker* said."""
         try:
             for frame in worker.receive():
                 self.heed(worker, frame)
         except (Disconnected, OSError):
+            worker.silent = True
             worker.kill()  # it is dying, or it closed what leads to us
-            return False
-        finally:
-            self.note_head(worker)
-        return True
+        self.note_head(worker)
 
     def heed_all(self, worker: Worker) -> None:
         """Take back what *worker* did not begin and heed all that it said until now.
@@ -232,6 +264,8 @@ class Crew:
         sequences = [] if worker.retired else worker.revoke(count)
         for sequence in sequences:
             worker.seat.calls[sequence].worker = None
+        if sequences and worker.bell is not None and worker.attended:
+            worker.bell.release()
         self.schedule.revoked(worker.seat, sequences)
 
     def cancel(self, ticket: Ticket, kill: bool) -> bool:
@@ -394,7 +428,7 @@ class Crew:
     def disown(self) -> list[Ticket]:
         """Forget, in a forked child, what is the parent's; return the calls that there were."""
         self.lock = threading.Lock()
-        self.closed, self._submitting = True, None
+        self.closed, self._amid = True, None
         tickets = [ticket for seat in self.workers for ticket in seat.calls.values()]
         tickets += self.schedule.queue.values()
         for worker in self.workers.values():

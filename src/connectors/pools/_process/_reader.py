@@ -12,7 +12,6 @@ Signal handlers run in the main thread, so none interrupts this one.
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 import threading
 import time
@@ -23,11 +22,10 @@ from connectors._errors import CallTimeoutError, ExecutorOpenError, WorkerCrashE
 
 from ._alarms import IDLE, RETIRED
 from ._crew import Crew
+from ._ear import DEAF, MUTE, READ, WRITE, Ear
 from ._schedule import Retire, Revoke, Send, Start
 from ._ticket import Ticket
 from ._worker import Worker
-
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 @attrs.define(eq=False)
@@ -37,11 +35,12 @@ class Reader:
     Attributes:
         crew: The workers that it hears.
         thread: The thread.
+        ear: What it hears with.
     """
 
     crew: Crew
     thread: threading.Thread = attrs.field(init=False)
-    _selector: selectors.BaseSelector = attrs.field(init=False)
+    ear: Ear = attrs.field(init=False)
     _wakers: tuple[socket.socket, socket.socket] | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -57,7 +56,7 @@ class Reader:
     def close(self) -> None:
         """Give back what it hears with."""
         if self._wakers is not None:
-            self._selector.close()
+            self.ear.close()
             for waker in self._wakers:
                 waker.close()
 
@@ -89,13 +88,13 @@ class Reader:
 
     def _open(self) -> None:
         with contextlib.ExitStack() as undo:
-            self._selector = selectors.DefaultSelector()
-            undo.callback(self._selector.close)
+            self.ear = Ear()
+            undo.callback(self.ear.close)
             wakers = socket.socketpair()
             for waker in wakers:
                 undo.callback(waker.close)
                 waker.setblocking(False)
-            self._selector.register(wakers[0], _READ)
+            self.ear.listen(wakers[0].fileno(), READ, self)
             self._wakers = wakers
             wakers[1].send(b"\0")  # it may have been woken before it had these
             undo.pop_all()
@@ -103,11 +102,11 @@ class Reader:
     def _turn(self) -> bool:
         """Wait until something happens and see to it; tell whether there is more to come."""
         crew = self.crew
-        ready = self._selector.select(crew.alarms.patience())
+        ready = list(self.ear.wait(crew.alarms.patience()))
         with crew.lock:
             crew.mend()
-            for key, mask in ready:
-                self._hear(key.data, key.fd, mask)
+            for source, descriptor, mask in ready:
+                self._hear(source, descriptor, mask)
             self._heed_alarms()
             self._advance()
             over = crew.closed and not crew.workers and not crew.schedule.queue
@@ -119,31 +118,28 @@ class Reader:
 
     # --- hearing ------------------------------------------------------------------------------
 
-    def _hear(self, worker: Worker | None, descriptor: int, mask: int) -> None:
+    def _hear(self, source: Worker | Reader, descriptor: int, mask: int) -> None:
         crew = self.crew
-        if worker is None:
+        if isinstance(source, Reader):
             assert self._wakers is not None
             with contextlib.suppress(BlockingIOError):
                 self._wakers[0].recv(1 << 12)
             crew.sweep()
-        elif worker.seat not in crew.workers:
+        elif source.seat not in crew.workers:
             return  # it was buried in this very round
-        elif descriptor == worker.status:
-            if worker.hear():
-                self._bury(worker)
+        elif descriptor == source.status:
+            if source.hear():
+                self._bury(source)
         else:
-            if mask & _WRITE:
-                crew.flush(worker)
-            if mask & _READ and worker.interest and not crew.receive(worker):
-                self._listen(worker, 0)
+            if mask & WRITE:
+                crew.flush(source)
+            if mask & READ and source.interest > MUTE:
+                crew.receive(source)
 
     def _listen(self, worker: Worker, interest: int) -> None:
         """Hear what *worker* says, or that it can be told more, or neither."""
-        if worker.interest:
-            self._selector.unregister(worker.sock)
         worker.interest = interest
-        if interest:
-            self._selector.register(worker.sock, interest, worker)
+        self.ear.listen(worker.sock.fileno(), interest, worker)
 
     # --- steps --------------------------------------------------------------------------------
 
@@ -165,14 +161,15 @@ class Reader:
         if crew.schedule.queue and not crew.schedule.seats:
             crew.give_up()
         for worker in crew.workers.values():
-            if worker.interest and worker.interest != (wanted := _interest(worker)):
+            if worker.inbox.has_overheard() and not worker.attended:
+                crew.receive(worker)
+            if worker.interest != (wanted := _interest(worker)):
                 self._listen(worker, wanted)
 
     def _start(self) -> None:
         worker = self.crew.start()
         if worker is not None:
-            self._selector.register(worker.status, _READ, worker)
-            self._listen(worker, _interest(worker))
+            self.ear.listen(worker.status, READ, worker)
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -208,8 +205,8 @@ class Reader:
 
     def _bury(self, worker: Worker) -> None:
         """Say what became of the calls of *worker*, which is dead."""
-        self._listen(worker, 0)
-        self._selector.unregister(worker.status)
+        self._listen(worker, DEAF)
+        self.ear.listen(worker.status, DEAF, worker)
         for ticket in self.crew.forget(worker):
             self._crashed(ticket, worker)
         self.crew.note_death(worker)
@@ -240,4 +237,8 @@ class Reader:
 
 
 def _interest(worker: Worker) -> int:
-    return _READ | _WRITE if worker.outbox else _READ
+    if worker.silent:
+        return DEAF
+    if worker.attended:
+        return MUTE
+    return READ | WRITE if worker.outbox else READ

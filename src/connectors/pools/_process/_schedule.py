@@ -124,6 +124,20 @@ class Schedule(Generic[T]):
         self._settled = self._settled and before > 0 and (before + 1) % _BATCH != 0
         self.queue[call.number] = call
 
+    def vacant(self) -> Seat[T] | None:
+        """Return the seat of an idle worker, if nothing waits and there is nothing else to do."""
+        if self._settled and not self.queue:
+            for seat in self.seats:
+                if not seat.calls and seat.ready and seat.remaining > 0:
+                    return seat
+        return None
+
+    def occupy(self, seat: Seat[T], call: T) -> int:
+        """Give *call* to *seat*, which is `vacant`; return its sequence number there."""
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        seat.calls[sequence] = call
+        return sequence
+
     def drop(self, call: T) -> bool:
         """Take *call* out of the queue; tell whether it was there."""
         return self.queue.pop(call.number, None) is not None

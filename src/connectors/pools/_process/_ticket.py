@@ -6,12 +6,14 @@ import _thread
 import concurrent.futures
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from connectors._envelope import Answer
 
+from ._attend import attend
 from ._memory import Segment
 from ._worker import Worker
 
@@ -25,6 +27,13 @@ _NOTIFIED = concurrent.futures._base.CANCELLED_AND_NOTIFIED
 _FINISHED = concurrent.futures._base.FINISHED
 
 
+class Sleeper(Protocol):
+    """Who waits for the end of a call."""
+
+    def release(self) -> None:
+        """Wake it."""
+
+
 class _Gate(_thread.RLock):  # type: ignore[misc]  # it is not final, whatever typeshed says
     """What a future has as its condition, as far as it is needed.
 
@@ -33,7 +42,7 @@ class _Gate(_thread.RLock):  # type: ignore[misc]  # it is not final, whatever t
     """
 
     def __init__(self) -> None:
-        self.sleepers: list[_thread.LockType] = []
+        self.sleepers: list[Sleeper] = []
 
     def notify_all(self) -> None:
         """Wake who sleeps."""
@@ -111,17 +120,39 @@ class Ticket(concurrent.futures.Future[Any]):
     def _wait(self, timeout: float | None) -> None:
         if self._state in _ENDED:
             return
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self.core is not None:
+            attend(self.core.crew, self, deadline)
         sleeper = _thread.allocate_lock()
         sleeper.acquire()
-        self._condition.sleepers.append(sleeper)
         try:
-            if self._state not in _ENDED:  # which whoever ends it sets before it wakes who sleeps
-                sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            if self.add_sleeper(sleeper):
+                left = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+                sleeper.acquire(timeout=left)
         finally:
-            with contextlib.suppress(ValueError):
-                self._condition.sleepers.remove(sleeper)
+            self.remove_sleeper(sleeper)
         if self._state not in _ENDED:
             raise TimeoutError
+
+    def add_sleeper(self, sleeper: Sleeper) -> bool:
+        """Let *sleeper* be released when the call ends; tell whether it has not ended yet."""
+        self._condition.sleepers.append(sleeper)
+        return self._state not in _ENDED  # which is changed before the sleepers are released
+
+    def remove_sleeper(self, sleeper: Sleeper) -> None:
+        """Release *sleeper* no more."""
+        with contextlib.suppress(ValueError):
+            self._condition.sleepers.remove(sleeper)
+
+    def settle_alone(self, value: Any) -> bool:
+        """End with *value* if only one sleeper waits for that; tell whether it did."""
+        with self._condition:
+            others = self._waiters or self._done_callbacks or len(self._condition.sleepers) != 1
+            if others or self._state not in {_PENDING, _RUNNING}:
+                return False
+            self._result = value
+            self._state = _FINISHED
+        return True
 
     def cancel(self) -> bool:
         """Cancel the call if it has not begun, or even then if its pool has *kill_on_cancel*."""

@@ -10,13 +10,14 @@ A frame may carry one file descriptor, by which large contents travel beside the
 from __future__ import annotations
 
 import array
+import contextlib
 import operator
 import os
 import socket
 import struct
 from collections import deque
 from collections.abc import Container, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -31,6 +32,7 @@ READY, REFUSED, VALUE, ERROR, UNRETURNABLE = range(10, 15)
 # Flags:
 LARGE = 1  # the payload tells the sizes of what is in the segment
 WRITABLE = 2  # the segment may be used for the result
+NEWS = 4  # the answer has log records or warnings
 
 LOST = -1  # instead of a descriptor for which this process had no room
 MOST_TOKENS = 1 << 12  # more than a worker is ever sent ahead
@@ -69,15 +71,45 @@ class Inbox:
 
     _rest: bytes = b""
     _descriptors: deque[int] = attrs.field(factory=deque)
+    _overheard: deque[Any] = attrs.field(factory=deque)
+
+    def overhear(self, sock: socket.socket) -> Frame | None:
+        """Read once from *sock* and keep that; return it if it is an answer, small and alone.
+
+        An interrupt loses nothing: what is read is kept in the same call of C code.
+        """
+        with contextlib.suppress(OSError):  # there is nothing, or the end comes next
+            read = map(sock.recvmsg, (_CHUNK,), (_ROOM_FOR_DESCRIPTORS,), (_CLOSE_ON_EXEC,))
+            self._overheard.extend(read)
+        if len(self._overheard) != 1 or self._rest:
+            return None
+        data = self._overheard[0][0]
+        if len(data) < HEADER.size:
+            return None
+        kind, flags, files, length, number, seconds = HEADER.unpack_from(data)
+        if kind != VALUE or flags or files or len(data) != HEADER.size + length:
+            return None
+        return Frame(kind, flags, number, seconds, data[HEADER.size :], None)
+
+    def has_overheard(self) -> bool:
+        """Tell whether something is kept that was not received."""
+        return bool(self._overheard)
+
+    def forget_overheard(self) -> None:
+        """Forget it, because it was done with."""
+        self._overheard.clear()
 
     def receive(self, sock: socket.socket) -> Iterator[Frame]:
-        """Read once from *sock* and iterate over the frames that are complete now.
+        """Read once, what is kept or else from *sock*, and iterate over what is complete now.
 
         Raises:
             Disconnected: The other end is closed.
             BlockingIOError: The socket does not block and there is nothing to read.
         """
-        data, messages, flags, _ = sock.recvmsg(_CHUNK, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
+        if self._overheard:
+            data, messages, flags, _ = self._overheard.popleft()
+        else:
+            data, messages, flags, _ = sock.recvmsg(_CHUNK, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
         if not data:
             raise Disconnected
         for _, _, packed in messages:
@@ -156,11 +188,12 @@ class Outbox:
         Raises:
             OSError: The other end is closed.
         """
+        pieces = self._pieces
         while True:
             position = self._position[0]
-            while self._pieces and self._pieces[0].end <= position:
-                self._pieces.popleft()
-            if not self._pieces:
+            while pieces and pieces[0].end <= position:
+                pieces.popleft()
+            if not pieces:
                 return
             batch, descriptor = self._batch(position)
             try:

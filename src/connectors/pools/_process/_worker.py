@@ -27,6 +27,8 @@ import attrs
 from connectors._packed_errors import unpack_error
 
 from . import _wire
+from ._attend import Bell
+from ._ear import DEAF
 from ._launch import Template
 from ._schedule import Seat
 from ._template import BEGIN, END
@@ -48,6 +50,9 @@ class Worker:
         levels: The levels of loggers that it was told.
         head: The sequence number of the call that it runs, as far as is known.
         interest: What the pool's thread waits for on its socket.
+        bell: Calls away a caller that listens instead of the pool's thread.
+        attended: A caller that waits for its only call hears it instead.
+        silent: It can say nothing any more.
         retired: It was told to end when it has done what it was sent.
         failure: Why it cannot work, packed, if it said so.
         idle_since: When it had nothing left to do.
@@ -61,16 +66,19 @@ class Worker:
     _number: int
     _tokens: tuple[int, ...]
     outbox: Outbox = attrs.field(factory=Outbox)
+    inbox: Inbox = attrs.field(factory=Inbox)
+    bell: Bell | None = None
     pid: int = 0
     known: set[int] = attrs.field(factory=set)
     levels: Any = None
     head: int = 0
-    interest: int = 0
+    interest: int = DEAF
+    attended: bool = False
+    silent: bool = False
     retired: bool = False
     failure: bytes | None = None
     idle_since: float = 0.0
     watched: bool = False
-    _inbox: Inbox = attrs.field(factory=Inbox)
     _told: bytes = b""
     _notified: bool = False
     _owing: bool = False
@@ -148,17 +156,21 @@ class Worker:
             return False  # it is gone, which is told on the status pipe
         return bool(self.outbox)
 
+    def overhear(self) -> Frame | None:
+        """Read once and keep that; return it if it is an answer, small and alone."""
+        return self.inbox.overhear(self.sock)
+
     def receive(self) -> Iterator[Frame]:
         """Iterate over what it said that was not read yet."""
         with contextlib.suppress(BlockingIOError):
-            return self._inbox.receive(self.sock)
+            return self.inbox.receive(self.sock)
         return iter(())
 
     def receive_all(self) -> Iterator[Frame]:
         """Iterate over all that it said, to the last word."""
         with contextlib.suppress(OSError, Disconnected):
             while True:
-                yield from self._inbox.receive(self.sock)
+                yield from self.inbox.receive(self.sock)
 
     def revoke(self, count: int = _wire.MOST_TOKENS) -> list[int]:
         """Take back up to *count* calls that it did not begin; return their sequence numbers."""
@@ -222,7 +234,9 @@ class Worker:
     def close(self) -> None:
         """Close all that belongs to it in this process."""
         self._close_tokens()
-        self._inbox.close()
+        self.inbox.close()
+        if self.bell is not None:
+            self.bell.close()
         self.sock.close()
         if self.status >= 0:
             os.close(self.status)
