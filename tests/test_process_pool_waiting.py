@@ -30,7 +30,7 @@ class Waiter:
         self.outcome = None
         self.thread = threading.Thread(target=self.wait, args=(future, timeout))
         self.thread.start()
-        (self.worker,) = pool._core.crew.workers.values()
+        self.worker = next(iter(pool._core.crew.workers.values()))
         while not (self.worker.attended and future._condition.sleepers):
             pass
 
@@ -70,14 +70,21 @@ def test_error_and_news(single, gate, caplog):
 
     def fail(path):
         calls.wait_for(path)
-        calls.log("seen")
         raise KeyError("here")
 
+    def log(path):
+        calls.wait_for(path)
+        calls.log("seen")
+
+    gate.unlink()
+    waiter = Waiter(single, single.submit(fail, gate))
+    gate.touch()
+    assert isinstance(waiter.end(), KeyError)
     gate.unlink()
     with pytest.warns(UserWarning, match="warned seen"):
-        waiter = Waiter(single, single.submit(fail, gate))
+        waiter = Waiter(single, single.submit(log, gate))
         gate.touch()
-        assert isinstance(waiter.end(), KeyError)
+        assert waiter.end() is None
     assert "seen" in caplog.text
 
 
@@ -135,20 +142,29 @@ def test_ends_of_the_call(gate, how):
         assert isinstance(waiter.end(), kinds.get(how, CancelledError))
 
 
-def test_call_that_moves(single):
-    """Who listens at a worker is told when the call is taken back from it."""
-    (worker,) = single._core.crew.workers.values()
-    os.kill(worker.pid, signal.SIGSTOP)
-    waiter = Waiter(single, single.submit(calls.add, 5))
-    other = single.submit(calls.add, 6)
-    assert other.cancel()
-    os.kill(worker.pid, signal.SIGCONT)
+def test_call_that_moves(gate):
+    """Who listens at a worker is told when another worker has answered."""
+    with ProcessPool(2) as pool:
+        while len(pool.worker_pids) < 2:
+            wait([pool.submit(calls.sleep, 0.01) for _ in range(4)])
+        stopped, other = pool._core.crew.workers.values()
+        os.kill(stopped.pid, signal.SIGSTOP)
+        try:
+            waiter = Waiter(pool, pool.submit(calls.add, 5))
+            pool.submit(calls.wait_for, gate)
+            assert other.seat.calls
+            behind = pool.submit(calls.add, 6)
+            assert len(stopped.seat.calls) == 2
+            gate.touch()
 
-    assert 5 == waiter.end()
+            assert 5 == waiter.end()
+        finally:
+            os.kill(stopped.pid, signal.SIGCONT)
+        assert 6 == behind.result(20)
 
 
 def test_result_that_explodes(single, gate):
-    """A result that cannot be unpickled is an error of the call."""
+    """A result that cannot be unpickled is an error of the call, and told as such."""
 
     def explode(path):
         calls.wait_for(path)
@@ -158,6 +174,7 @@ def test_result_that_explodes(single, gate):
     gate.touch()
 
     assert isinstance(waiter.end(), ValueError)
+    assert waiter.outcome.__notes__
 
 
 def test_bell():

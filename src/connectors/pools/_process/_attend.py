@@ -29,7 +29,7 @@ import attrs
 from ._ear import MUTE, READ
 
 if TYPE_CHECKING:
-    from ._crew import Crew
+    from ._desk import Desk
     from ._ticket import Ticket
     from ._worker import Worker
 
@@ -74,7 +74,7 @@ class Bell:
             end.close()
 
 
-def attend(crew: Crew, ticket: Ticket, deadline: float | None) -> None:
+def attend(desk: Desk, ticket: Ticket, deadline: float | None) -> None:
     """Hear the answer to the call of *ticket* in this thread, if that can be.
 
     Returns when the call has ended or it is *deadline*, and also if it cannot be: then the caller
@@ -86,65 +86,65 @@ def attend(crew: Crew, ticket: Ticket, deadline: float | None) -> None:
     if len(worker.seat.calls) != 1:
         return
     try:
-        if not _listen(crew, ticket, worker, deadline):
-            _leave(crew, worker)
+        if not _listen(desk, ticket, worker, deadline):
+            _leave(desk, worker)
     except BaseException:  # an interrupt, be it in the line above
-        _leave(crew, worker)
+        _leave(desk, worker)
         raise
 
 
-def _listen(crew: Crew, ticket: Ticket, worker: Worker, deadline: float | None) -> bool:
+def _listen(desk: Desk, ticket: Ticket, worker: Worker, deadline: float | None) -> bool:
     """Hear what *worker* says; tell whether it is no more to be left."""
-    with crew.lock:
-        if not _may_attend(crew, ticket, worker):
+    with desk.lock:
+        if not _may_attend(desk, ticket, worker):
             return True
         bell = worker.bell
         if bell is None:
             bell = Bell()
             bell.listen(worker.sock)
             worker.bell = bell
-        _attended(crew, worker, True)
+        _attended(desk, worker, True)
     taken = False
     if ticket.add_sleeper(bell):
         bell.wait(deadline)
-        taken = _take(crew, ticket, worker, bell)
+        taken = _take(desk, ticket, worker, bell)
     ticket.remove_sleeper(bell)
     return taken
 
 
-def _leave(crew: Crew, worker: Worker) -> None:
+def _leave(desk: Desk, worker: Worker) -> None:
     """Let the thread that reads hear *worker* again."""
     worker.attended = False
-    if crew.reader is not None:
-        crew.reader.wake()
+    if desk.reader is not None:
+        desk.reader.wake()
 
 
-def _may_attend(crew: Crew, ticket: Ticket, worker: Worker) -> bool:
-    crew.mend()
+def _may_attend(desk: Desk, ticket: Ticket, worker: Worker) -> bool:
+    desk.mend()
     return (
         ticket.worker is worker
         and not ticket.ended
         and worker.seat.ready
         and len(worker.seat.calls) == 1
-        and not crew.schedule.queue
+        and not desk.schedule.queue
         and worker.interest == READ
-        and worker.seat in crew.workers
+        and worker.seat in desk.workers
         and not worker.retired
     )
 
 
-def _attended(crew: Crew, worker: Worker, attended: bool) -> None:
-    assert crew.reader is not None
+def _attended(desk: Desk, worker: Worker, attended: bool) -> None:
+    assert desk.reader is not None
     worker.attended = attended
     worker.interest = MUTE if attended else READ
-    crew.reader.ear.listen(worker.sock.fileno(), worker.interest, worker)
+    desk.reader.ear.listen(worker.sock.fileno(), worker.interest, worker)
 
 
-def _take(crew: Crew, ticket: Ticket, worker: Worker, bell: Bell) -> bool:
+def _take(desk: Desk, ticket: Ticket, worker: Worker, bell: Bell) -> bool:
     """Take the answer to the call of *ticket*; tell whether it was only this to take."""
-    with crew.lock:
-        crew.mend()
-        if worker.seat not in crew.workers:
+    with desk.lock:
+        desk.mend()
+        if worker.seat not in desk.workers:
             return False
         frame = worker.overhear()
         if frame is None:
@@ -158,12 +158,12 @@ def _take(crew: Crew, ticket: Ticket, worker: Worker, bell: Bell) -> bool:
         return False  # it will raise once more where that is told
     if not ticket.settle_alone(value):
         return False
-    with crew.lock:
-        crew.mend()
-        if worker.seat not in crew.workers or ticket.ended:
+    with desk.lock:
+        desk.mend()
+        if worker.seat not in desk.workers or ticket.ended:
             return False
-        more = crew.finish(worker, ticket, frame)
-        _attended(crew, worker, False)
-    if more and crew.reader is not None:
-        crew.reader.wake()
+        more = desk.finish(worker, ticket, frame)
+        _attended(desk, worker, False)
+    if more and desk.reader is not None:
+        desk.reader.wake()
     return True

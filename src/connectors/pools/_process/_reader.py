@@ -107,8 +107,10 @@ class Reader:
             crew.mend()
             for source, descriptor, mask in ready:
                 self._hear(source, descriptor, mask)
+            crew.receive_overheard()
             self._heed_alarms()
             self._advance()
+            self._listen_to_all()
             over = crew.closed and not crew.workers and not crew.schedule.queue
             leisure = crew.schedule.leisure()
         crew.outcomes.deliver()
@@ -160,9 +162,10 @@ class Reader:
                     self._start()
         if crew.schedule.queue and not crew.schedule.seats:
             crew.give_up()
-        for worker in crew.workers.values():
-            if worker.inbox.has_overheard() and not worker.attended:
-                crew.receive(worker)
+
+    def _listen_to_all(self) -> None:
+        """Hear each worker as it should be heard now."""
+        for worker in self.crew.workers.values():
             if worker.interest != (wanted := _interest(worker)):
                 self._listen(worker, wanted)
 
