@@ -22,6 +22,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import attrs
+
 from connectors import _worlds
 from connectors._calls import Call, is_async
 from connectors._errors import ExecutorClosedError
@@ -32,6 +34,7 @@ from connectors._levels import PROCESS, SEQUENTIAL, THREAD
 
 from ._nodes import lock
 from ._run import Run
+from ._shipping import begin_writing, end_writing, ship
 from ._tasks import Job, current_job
 
 _TURN = 0.02  # seconds after which a crew lets others have its thread
@@ -44,6 +47,8 @@ def _dispatch(run: Run, job: Job) -> None:
     call = _call(executor, job)
     try:
         level, reason = executor._place(call)
+        if level is PROCESS:
+            call = _packed(job, call)
         if is_async(job.function) or level is PROCESS or not executor.uneventful:
             _send(run, job, call, level)
             return
@@ -77,6 +82,13 @@ def _call(executor: Executor, job: Job) -> Call:
     )
 
 
+def _packed(job: Job, call: Call) -> Call:
+    """Return *call*, of whose block only what changed is sent."""
+    always = not getattr(job.node, "_caching", True)
+    packer = functools.partial(ship, name=job.node._name, always=always)
+    return attrs.evolve(call, packer=packer)
+
+
 def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:
     if level is SEQUENTIAL and not is_async(job.function):
         job.call = call
@@ -85,10 +97,14 @@ def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:
         return
     with lock:
         run.running += 1
+    if job.writes:
+        begin_writing(job, job.block)
     token = current_job.set(job)
     try:
         job.future = future = run.executor.submit_call(call)
     except Exception as error:
+        if job.writes:
+            end_writing(job, job.block)
         with lock:
             run.complete(job, None, error)
         return
@@ -99,6 +115,8 @@ def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:
 
 def _landed(run: Run, job: Job, future: Future[Any]) -> None:
     job.future = None
+    if job.writes:
+        end_writing(job, job.block)
     if future.cancelled():
         error: BaseException | None = _Stopped(f"{job.node.label()} was stopped")
         value = None
@@ -128,6 +146,9 @@ def _finish(run: Run, job: Job, value: Any, error: BaseException | None) -> None
 def _perform(run: Run, job: Job, level: Parallelization) -> tuple[Any, BaseException | None]:
     """Run *job* in this thread."""
     token = current_job.set(job)
+    writer = job if job.writes else None
+    if writer is not None:
+        begin_writing(writer, writer.block)
     try:
         if job.call is not None:
             value = run.executor.submit_call(job.call).result()
@@ -144,6 +165,9 @@ def _perform(run: Run, job: Job, level: Parallelization) -> tuple[Any, BaseExcep
         return value, None
     finally:
         current_job.reset(token)
+        if writer is not None:
+            end_writing(writer, writer.block)
+        del writer
 
 
 # Crews

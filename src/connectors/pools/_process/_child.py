@@ -32,6 +32,7 @@ from connectors._envelope import dump, run, settle_in_worker
 from connectors._packed_errors import pack_error
 
 from . import _scatter, _wire
+from ._deposit import Contents
 from ._memory import LARGE_SIZE, Segment, unwrap, wrap
 from ._wire import HEADER, TOKEN, Disconnected, Frame, Inbox, send
 
@@ -179,6 +180,8 @@ class _Child:
             settle_in_worker(pickle.loads(frame.payload))
         elif frame.kind == _wire.FORGET:
             _scatter.forget(frame.number)
+        elif frame.flags & _wire.KEPT:
+            _scatter.define(frame.number, functools.partial(_contents, frame, _lent(frame)))
         else:
             segment = _segment_of(frame)
             content = unwrap(frame.payload, frame.flags, segment)
@@ -236,6 +239,16 @@ def _take(lent: Segment | None, size: int) -> Segment:
 
 def _segment_of(frame: Frame) -> Segment | None:
     return None if frame.descriptor is None else Segment.received(frame.descriptor)
+
+
+def _lent(frame: Frame) -> Segment | None:
+    return None if frame.descriptor in {None, _wire.LOST} else _segment_of(frame)
+
+
+def _contents(frame: Frame, segment: Segment | None) -> Contents:
+    if segment is None and frame.descriptor is not None:
+        Segment.received(frame.descriptor)  # it was lost
+    return Contents(frame.payload, segment)
 
 
 def _load(data: bytes, buffers: list[Any]) -> Any:

@@ -71,6 +71,11 @@ class Core:
         """Whether there are values that calls may need."""
         return bool(self.crew.shelf)
 
+    @property
+    def deposits(self) -> int:
+        """How many segments are kept for values that calls may need."""
+        return self.crew.shelf.segments
+
     def submit(self, ticket: Ticket) -> None:
         """Take *ticket*.
 

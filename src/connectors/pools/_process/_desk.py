@@ -21,7 +21,7 @@ from ._alarms import IDLE, Alarm, Alarms
 from ._memory import Segment, Segments
 from ._outcomes import Outcomes
 from ._schedule import Schedule, Seat, Send
-from ._shelf import Shelf
+from ._shelf import Shared, Shelf
 from ._starter import Starter
 from ._ticket import Ticket
 from ._wire import Frame, Outbox
@@ -221,15 +221,16 @@ class Desk:
     def sweep(self) -> None:
         """Let the workers forget what is released and not used."""
         for key, shared in self.shelf.sweep():
-            self._forget_value(key, shared.segment)
+            self._forget_value(key, shared)
 
     def _unused(self, ticket: Ticket) -> None:
         with self.lock:
             self.mend()
             for key, shared in self.shelf.let_go(ticket):
-                self._forget_value(key, shared.segment)
+                self._forget_value(key, shared)
 
-    def _forget_value(self, key: int, segment: Segment | None) -> None:
+    def _forget_value(self, key: int, shared: Shared) -> None:
+        segment = shared.segment
         for worker in self.workers.values():
             if key in worker.known and not worker.retired:
                 worker.known.discard(key)
@@ -238,7 +239,9 @@ class Desk:
                 worker.outbox.add(_wire.FORGET, key, b"")
                 self.flush(worker)
                 worker.notify()
-        if segment is not None:
+        if segment is not None and shared.flags & _wire.KEPT:
+            segment.close()  # calls may still have it mapped
+        elif segment is not None:
             self.segments.give(segment)
 
 

@@ -26,6 +26,7 @@ from . import _scatter
 from ._child import Setup
 from ._core import Core
 from ._crew import Crew
+from ._deposit import MOST_SEGMENTS, Deposit, shared_by
 from ._launch import START_METHODS
 from ._memory import wrap
 from ._scatter import Handle
@@ -211,6 +212,29 @@ class ProcessPool(concurrent.futures.Executor):
         handle = Handle(core.release, id(core))
         core.share(handle.key, Shared(*wrap(data, buffers, core.segments.take)))
         return handle
+
+    def deposit(self, parts: Sequence[bytes | memoryview]) -> Deposit | None:
+        """Return what stands for *parts*, in calls that get copies of them of their own.
+
+        Each worker is sent them at most once. In a call it becomes `Contents`.
+
+        Args:
+            parts: Bytes. They are copied now, once.
+
+        Returns:
+            `None` if there is no room for them: what needs them has to take them along.
+        """
+        core = self._core
+        core.check_open()
+        if core.deposits >= MOST_SEGMENTS:
+            return None
+        try:
+            shared = shared_by(parts)
+        except OSError:
+            return None
+        deposit = Deposit(core.release, id(core), shared, parts)
+        core.share(deposit.key, shared)
+        return deposit
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and let the workers end when the calls are done.

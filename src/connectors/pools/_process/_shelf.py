@@ -48,6 +48,11 @@ class Shelf:
     def __getitem__(self, key: int) -> Shared:
         return self._values[key]
 
+    @property
+    def segments(self) -> int:
+        """How many of them are in a segment."""
+        return sum(shared.segment is not None for shared in list(self._values.values()))
+
     def put(self, key: int, shared: Shared) -> None:
         """Let *key* stand for *shared*."""
         self._values[key] = shared
