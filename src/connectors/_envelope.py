@@ -186,12 +186,18 @@ class Dump:
     by_value: bool
 
 
-def dump_part(value: Any) -> Dump:
-    """Pickle *value* as `dump` does, and tell what that met."""
+def dump_part(value: Any, *, in_band: bool = False) -> Dump:
+    """Pickle *value* as `dump` does, and tell what that met.
+
+    Args:
+        value: The value.
+        in_band: Large buffers are a part of the pickle.
+    """
     buffers: list[pickle.PickleBuffer] = []
+    keep = None if in_band else _large_to(buffers)
     file = io.BytesIO()
     try:
-        pickler = pickle.Pickler(file, protocol=5, buffer_callback=_large_to(buffers))
+        pickler = pickle.Pickler(file, protocol=5, buffer_callback=keep)
         pickler.dump(value)
         data = file.getvalue()
     except Exception:
@@ -202,7 +208,7 @@ def dump_part(value: Any) -> Dump:
 
         buffers.clear()
         file = io.BytesIO()
-        pickler = cloudpickle.Pickler(file, protocol=5, buffer_callback=_large_to(buffers))
+        pickler = cloudpickle.Pickler(file, protocol=5, buffer_callback=keep)
         pickler.dump(value)
         data = file.getvalue()
     return Dump(data, buffers, pickler.memo.copy(), by_value)

@@ -22,8 +22,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import attrs
-
 from connectors import _worlds
 from connectors._calls import Call, is_async
 from connectors._errors import ExecutorClosedError
@@ -48,7 +46,7 @@ def _dispatch(run: Run, job: Job) -> None:
     try:
         level, reason = executor._place(call)
         if level is PROCESS:
-            call = _packed(job, call)
+            call = _call(executor, job, _packer(job))
         if is_async(job.function) or level is PROCESS or not executor.uneventful:
             _send(run, job, call, level)
             return
@@ -68,7 +66,7 @@ def _dispatch(run: Run, job: Job) -> None:
         (run.inline if level is SEQUENTIAL else run.threaded).append(job)
 
 
-def _call(executor: Executor, job: Job) -> Call:
+def _call(executor: Executor, job: Job, packer: Callable[[Call, Any], Call] | None = None) -> Call:
     return Call(
         job.function,
         job.args,
@@ -79,14 +77,14 @@ def _call(executor: Executor, job: Job) -> Call:
         executor.timeout,
         executor.retries,
         writes=job.writes,
+        packer=packer,
     )
 
 
-def _packed(job: Job, call: Call) -> Call:
-    """Return *call*, of whose block only what changed is sent."""
+def _packer(job: Job) -> Callable[[Call, Any], Call]:
+    """Return what packs the call of *job* so that only what changed of its block is sent."""
     always = not getattr(job.node, "_caching", True)
-    packer = functools.partial(ship, name=job.node._name, always=always)
-    return attrs.evolve(call, packer=packer)
+    return functools.partial(ship, name=job.node._name, always=always)
 
 
 def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:

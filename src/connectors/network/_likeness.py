@@ -1,7 +1,7 @@
 """Tells of simple values whether they changed, without running anybody's code.
 
-Pickling a value runs the `__reduce__` of everything in it. Where a value consists of a few built-in
-values and instances of plain classes, a look at all of them tells as well whether it is what it was.
+Pickling a value runs the `__reduce__` of everything in it. Where it consists of a few built-in
+values and instances of plain classes, a look at them tells as well whether it is what it was.
 """
 
 from __future__ import annotations

@@ -22,12 +22,13 @@ from typing import Any, Protocol
 
 import attrs
 
-from connectors._envelope import Dump, dump_part
+from connectors._envelope import Dump, dump, dump_part
 from connectors._errors import PicklingError
 
 from ._likeness import likeness
 
 IN_BAND = 4096  # up to here it is cheaper to send something along than to name it
+_FEW, _SHORT = 32, 64  # items, and characters
 _RAW = 1 << 16  # bytes of this length are not pickled
 _MAKERS = (copyreg.__newobj__, copyreg.__newobj_ex__)  # type: ignore[attr-defined]
 _SIMPLE = (bool, int, float, complex, type(None))
@@ -181,34 +182,30 @@ class Packing:
         frame = Frame.of(self._block)
         if frame is not None:
             values = frame.values()
-            met = {key: self._met((key,), value) for key, value in values.items()}
-            inlaid = [key for key in values if self._by_value(key)]
+            inlaid = [key for key, value in values.items() if _light(value)]
+            if len(inlaid) == len(values):
+                return dump((frame.maker, frame.places, frame.shape)), []
+            met = {
+                key: self._met((key,), value) for key, value in values.items() if key not in inlaid
+            }
+            inlaid += [key for key in met if self._by_value(key)]
             if not any(id(self._block) in ids for ids in met.values()):
                 return self._joined(frame, values, met, inlaid)
-        whole = (((-1, None),), (self._block,))
-        return pickle.dumps(None), [self._part(*whole)]
+        return pickle.dumps(None), [self._part(((-1, None),), [self._block])]
 
     def _joined(
         self, frame: Frame, values: dict[Key, Any], met: dict[Key, set[int]], inlaid: list[Key]
     ) -> tuple[bytes, list[Part]]:
         while True:
             holes = [key for key in values if key not in inlaid]
-            rest = dump_part(frame.without(holes))
-            known = _shareable(rest)
-            if rest.by_value or inlaid:
-                more = [
-                    key for key in holes if not known.isdisjoint(met[key]) or self._by_value(key)
-                ]
-                if more:
-                    inlaid += more
-                    continue
-            break
+            rest = dump_part(frame.without(holes), in_band=True)
+            known = _shareable(rest) if inlaid else set()
+            more = [key for key in holes if not known.isdisjoint(met[key])]
+            if not more:
+                break
+            inlaid += more
         groups = _groups({key: met[key] for key in holes})
-        parts = [self._part(keys, tuple(values[key] for key in keys)) for keys in groups]
-        if rest.buffers:
-            rest_data = pickle.dumps(frame.without(holes), protocol=5)
-            return rest_data, parts
-        return rest.data, parts
+        return rest.data, [self._part(keys, [values[key] for key in keys]) for keys in groups]
 
     def _by_value(self, key: Key) -> bool:
         found = self._dumps.get((key,))
@@ -227,9 +224,9 @@ class Packing:
         found = self._dumps[keys] = dump_part(value)
         return _shareable(found) | (look[1] if look is not None else set())
 
-    def _part(self, keys: tuple[Key, ...], values: tuple[Any, ...]) -> Part:
+    def _part(self, keys: tuple[Key, ...], values: Sequence[Any]) -> Part:
         before = self._before.get(keys)
-        value = values[0] if len(keys) == 1 else values
+        value = values[0] if len(keys) == 1 else tuple(values)
         if type(value) in (bytes, bytearray) and len(value) >= _RAW:
             return self._raw_part(keys, value, before)
         found = self._dumps.get(keys)
@@ -238,7 +235,10 @@ class Packing:
             if before is not None and look is not None and before.look == look[0]:
                 return before
             found = self._dumps[keys] = dump_part(value)
-        contents = [found.data, *(buffer.raw() for buffer in found.buffers)]
+        contents: list[bytes | memoryview] = [
+            found.data,
+            *(buffer.raw() for buffer in found.buffers),
+        ]
         look = likeness(value)
         seen = (None, frozenset[int]()) if look is None else (look[0], frozenset(_shareable(found)))
         if not found.buffers and len(found.data) <= IN_BAND:
@@ -260,6 +260,20 @@ class Packing:
         return self._deposit(contents)
 
 
+def _light(value: Any) -> bool:
+    """Tell whether *value* is so simple that it goes along with each frame."""
+    kind = type(value)
+    if kind is dict:
+        items: list[Any] = [part for pair in list(value.items()) for part in pair]
+    elif kind in (list, tuple):
+        items = list(value)
+    else:
+        return False
+    return len(items) <= _FEW and all(
+        type(item) in _SIMPLE or (type(item) in _TOLD and len(item) <= _SHORT) for item in items
+    )
+
+
 def without_looks(part: Part) -> Part:
     """Return *part* so that it is packed again before it is taken to be unchanged."""
     return attrs.evolve(part, look=None, met=frozenset())
@@ -268,7 +282,7 @@ def without_looks(part: Part) -> Part:
 def _shareable(found: Dump) -> set[int]:
     """Return the identities of what was met that has an identity that matters."""
     numpy = sys.modules.get("numpy")
-    harmless = _HARMLESS if numpy is None else (*_HARMLESS, numpy.dtype)
+    harmless: tuple[Any, ...] = _HARMLESS if numpy is None else (*_HARMLESS, numpy.dtype)
     if found.by_value:
         harmless = _SIMPLE
     return {

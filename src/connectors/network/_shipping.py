@@ -77,7 +77,8 @@ def ship(call: Call, pool: Any, *, name: str, always: bool) -> Call:
         raise
     except Exception as error:
         raise unsendable(call, error) from error
-    return attrs.evolve(call, function=function, instance=instance, name=call.label, packer=None)
+    limits = (call.timeout, call.retries)
+    return Call(function, call.args, call.kwargs, instance, call.wish, call.label, *limits)
 
 
 def _parcel_of(block: Any) -> Parcel:
