@@ -57,6 +57,9 @@ class Meddling:
 
     function = None
 
+    def __init__(self):
+        self.unseen = set()
+
     def __reduce__(self):
         if type(self).function is not None:
             type(self).function()

@@ -15,7 +15,7 @@ import pytest
 
 import connectors
 from connectors import Parallelization, events
-from connectors.network import _likeness, _packing, _shipping
+from connectors.network import _likeness
 from connectors.pools import ProcessPool
 from connectors.pools._process import _pool
 from rule_blocks import NewArguments, WithReduce
@@ -147,32 +147,23 @@ def test_what_is_bound_in_the_place_of_another_is_seen(worker):
 
 def test_a_change_while_it_is_packed_is_seen_by_the_next_call(worker):
     """An input that runs to its end while the state is packed is not lost."""
-    block = Bag(points=[Point(0)], meddling=Meddling())
-    on(worker, block)
-    ran = []
-
-    def read(salt):
-        return block.get(lambda block: block.points[0].x + salt - salt)
+    block = on(worker, Bag(points=[Point(0)], meddling=Meddling()))
 
     def add(block):
         block.points[0].x += 1
 
     def meddle():
+        Meddling.function = None
         thread = threading.Thread(target=block.change_unobserved, args=(add,))
         thread.start()
         thread.join(BOUND)
-        ran.append(1)
 
-    read(1)
     Meddling.function = meddle
-    try:
-        block.change(lambda _: None)
-        read(2)
-    finally:
-        Meddling.function = None
+    block.get()
 
-    assert ran
-    assert read(3) == block.points[0].x == len(ran)
+    assert Meddling.function is None
+    assert block.points[0].x == 1
+    assert block.get(lambda block: block.points[0].x) == 1
 
 
 def test_identity_between_attributes_survives(worker):
@@ -286,7 +277,8 @@ def test_without_room_the_state_goes_along(worker, monkeypatch):
 
 def test_a_block_that_goes_takes_its_state_along(worker):
     """When a block is gone, neither process keeps anything of it."""
-    on(worker, Bag()).get()
+    other = on(worker, Bag())
+    other.get()
     before = worker.submit(descriptors).result(), descriptors()
     block = on(worker, Bag(array=np.ones(SIZE, np.uint8), other=b"2" * SIZE))
     block.get()
@@ -328,15 +320,18 @@ def test_a_closed_executor_keeps_nothing():
 
 def test_a_block_that_was_read_leaves_no_garbage(worker):
     """What a block remembers of its shipments makes no cycles."""
+
+    def use():
+        block = on(worker, Bag(array=np.ones(SIZE, np.uint8), points=[Point(1)]))
+        block.get()
+        block.change(lambda block: None)
+        block.get()
+
+    use()
     gc.collect()
     gc.disable()
     try:
-        for _ in range(2):
-            block = on(worker, Bag(array=np.ones(SIZE, np.uint8), points=[Point(1)]))
-            block.get()
-            block.change(lambda block: None)
-            block.get()
-            del block
+        use()
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -372,9 +367,11 @@ def test_a_pool_that_keeps_nothing_is_sent_the_block():
     with Enveloping() as executor, connectors.observe() as observed:
         block = on(executor, Bag(array=np.ones(3)))
         assert block.get(lambda block: float(block.array[0])) == 1
-        assert on(executor, WithReduce("first")).get()[1] == "first"
+        told = on(executor, WithReduce("first"))
+        assert told.get()[1] == "first"
         assert not list(observed.of(events.CallFellBack))
-        assert on(executor, NewArguments("first")).get()[1] == "first"
+        untold = on(executor, NewArguments("first"))
+        assert untold.get()[1] == "first"
 
     (event,) = observed.of(events.CallFellBack)
     assert "__getnewargs__" in event.reason
