@@ -439,7 +439,7 @@ def test_forgotten_handle_is_released(pool):
     pool.submit(len, handle).result()
     del handle
     gc.collect()
-    while pool._core._shared:
+    while pool._core.shares:
         pass
 
 

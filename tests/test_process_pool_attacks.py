@@ -15,7 +15,8 @@ import process_calls as calls
 from connectors._calls import Call
 from connectors._map import run_chunk
 from connectors.pools import ProcessPool
-from connectors.pools._process import _core, _wire
+from connectors.pools._process import _alarms, _crew, _wire
+from connectors.pools._process._memory import Segment
 from connectors.pools._process._ticket import Ticket
 from connectors.pools._process._wire import Inbox, Outbox
 from connectors.pools._process._worker import Worker
@@ -96,13 +97,14 @@ def test_a_ticket_ends_once():
 
     assert ticket.settle(1)
     assert not ticket.settle(error=ValueError())
-    assert not ticket.end_cancelled()
+    ticket.end_cancelled()
+    assert not ticket.cancelled()
     assert not ticket.cancel()
     assert not ticket.stop()
     assert 1 == ticket.result()
     cancelled = Ticket("call", b"")
     cancelled.begin()
-    assert cancelled.end_cancelled()
+    cancelled.end_cancelled()
     assert not cancelled.settle(1)
     cancelled.begin()
     assert cancelled.cancelled()
@@ -230,7 +232,7 @@ def test_thread_that_cannot_start(single, monkeypatch):
 
 def test_start_that_fails_in_passing(monkeypatch):
     """When a worker could not be started while others live, it is tried again."""
-    monkeypatch.setattr(_core, "_RETRY", 0.05)
+    monkeypatch.setattr(_crew, "_RETRY", 0.05)
     with ProcessPool(2) as pool:
         pool.submit(calls.add, 1).result()
         with monkeypatch.context() as patch:
@@ -260,24 +262,28 @@ def test_release_while_submitting(single):
 
     with pytest.raises(errors.PicklingError, match="is released"):
         single._core.submit(ticket)
-    assert handle.key not in single._core._shared
+    until(lambda: handle.key not in single._core.crew.shelf)
 
 
-def test_callbacks_that_submit_do_not_recurse(single):
+def test_callbacks_that_submit_do_not_recurse(single, tmp_path):
     """A chain of callbacks, each of which submits, is no recursion, wherever it runs."""
-    core, depth, deepest = single._core, [0], [0]
+    depth, deepest, over = [0], [0], threading.Event()
 
-    def step(left):
+    def submit(left):
         depth[0] += 1
         deepest[0] = max(deepest[0], depth[0])
         if left:
-            core._outcomes.append((step, left - 1))
-            core._deliver()
+            future = single.submit(abs, 1)
+            future.add_done_callback(lambda _: submit(left - 1))
+        else:
+            over.set()
         depth[0] -= 1
 
-    core._outcomes.append((step, 5000))
-    core._deliver()
+    gate = tmp_path / "gate"
+    single.submit(calls.wait_for, gate).add_done_callback(lambda _: submit(300))
+    gate.touch()
 
+    assert over.wait(30)
     assert 1 == deepest[0]
 
 
@@ -286,7 +292,7 @@ def test_close_after_a_defect(monkeypatch):
     """A pool that failed closes quietly, and tells why it takes no more calls."""
     with ProcessPool(1) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr(_core.Core, "_heed", lambda *_: 1 / 0)
+            patch.setattr(_crew.Crew, "heed", lambda *_: 1 / 0)
             future = pool.submit(calls.add, 1)
             future.add_done_callback(lambda _: sys.exit())
             with pytest.raises(errors.ExecutorOpenError, match="ZeroDivisionError"):
@@ -300,10 +306,10 @@ def test_close_after_a_defect(monkeypatch):
 
 def test_alarms_do_not_heap_up(single):
     """The limits of calls that have ended are forgotten."""
-    for _ in range(3 * _core._MANY_ALARMS):
+    for _ in range(3 * _alarms._MANY):
         single.submit_call(Call(abs, (1,), timeout=3600)).result()
 
-    assert len(single._core._alarms) <= _core._MANY_ALARMS
+    assert len(single._core.crew.alarms) <= _alarms._MANY
 
 
 def test_lost_descriptor():
@@ -319,7 +325,7 @@ def test_lost_descriptor():
 
     assert _wire.LOST == frame.descriptor
     with pytest.raises(OSError, match="too many open files"):
-        _core.Segment.received(frame.descriptor)
+        Segment.received(frame.descriptor)
 
 
 def test_many_releases_during_a_long_call(single, tmp_path):
@@ -330,7 +336,7 @@ def test_many_releases_during_a_long_call(single, tmp_path):
     running = single.submit(calls.wait_for, str(gate))
     for handle in handles:
         handle.release()
-    until(lambda: not single._core._shared)
+    until(lambda: not single._core.shares)
     future = single.submit(calls.add, 1)
     gate.touch()
 

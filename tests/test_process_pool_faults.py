@@ -680,7 +680,7 @@ def test_idle_pool_uses_no_cpu(pool):
     pids = {pool.submit(calls.pid).result() for _ in range(5)}
 
     def switches():
-        me = pool._core._thread.native_id
+        me = pool._core.crew.reader.thread.native_id
         told = []
         for path in [f"/proc/self/task/{me}/status", *(f"/proc/{pid}/status" for pid in pids)]:
             with open(path) as file:
@@ -784,7 +784,7 @@ def test_no_descriptors_left(monkeypatch):
 def test_defect_of_the_reading_thread(pool, monkeypatch):
     """Should the thread that reads ever fail, the calls fail with it and nobody hangs."""
     future, pid = pool.submit(calls.sleep, 60), pool.submit(calls.pid).result()
-    monkeypatch.setattr(type(pool._core.schedule), "answered", None)
+    monkeypatch.setattr(type(pool._core.crew.schedule), "answered", None)
     other = pool.submit(calls.add, 1)
 
     for lost in (future, other):

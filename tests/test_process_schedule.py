@@ -46,6 +46,7 @@ class Scheduling(RuleBasedStateMachine):
                 case Retire(seat):
                     assert not seat.calls
                     assert not self.pipes.pop(seat)
+                    self.schedule.retire(seat)
         raise AssertionError("the schedule finds no rest")
 
     def ready_seats(self):

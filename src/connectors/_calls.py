@@ -32,6 +32,7 @@ class Call:
         retries: How many more times it is run after it failed.
         writes: It changes its instance, so that in another process its effect would be lost.
         size: The number of items that it works on; more than 1 for a chunk of a `map`.
+        packer: Gives the form in which it travels to a pool of processes, or `None`.
     """
 
     function: Callable[..., Any]
@@ -44,6 +45,7 @@ class Call:
     retries: int = 0
     writes: bool = False
     size: int = 1
+    packer: Callable[[Call, Any], Call] | None = None
 
     @property
     def label(self) -> str:

@@ -14,6 +14,7 @@ found in `seal`, in the thread that submits the call.
 from __future__ import annotations
 
 import contextvars
+import io
 import os
 import pickle
 import sys
@@ -96,7 +97,7 @@ def pack(
     try:
         return dump(body, buffer_callback)
     except Exception as error:
-        raise _unsendable(call, error) from error
+        raise unsendable(call, error) from error
 
 
 def open_envelope(data: bytes, buffers: Iterable[Any] = ()) -> bytes:
@@ -152,14 +153,7 @@ def dump(value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
         buffer_callback: Takes buffers of `LARGE_BUFFER` bytes and more out of band.
     """
     buffers: list[pickle.PickleBuffer] = []
-
-    def stays_in_band(buffer: pickle.PickleBuffer) -> bool:
-        small = buffer.raw().nbytes < LARGE_BUFFER
-        if not small:
-            buffers.append(buffer)
-        return small
-
-    keep = None if buffer_callback is None else stays_in_band
+    keep = None if buffer_callback is None else _large_to(buffers)
     try:
         data = pickle.dumps(value, protocol=5, buffer_callback=keep)
     except Exception:
@@ -175,12 +169,68 @@ def dump(value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
     return data
 
 
+@attrs.frozen(eq=False)
+class Dump:
+    """What `dump_part` returns.
+
+    Attributes:
+        data: The pickle.
+        buffers: The large buffers that it has out of band.
+        met: What was met on the way, by its identity, as long as this lives.
+        by_value: Classes or functions travel in it by value.
+    """
+
+    data: bytes
+    buffers: list[pickle.PickleBuffer]
+    met: Mapping[int, tuple[int, Any]]
+    by_value: bool
+
+
+def dump_part(value: Any, *, in_band: bool = False) -> Dump:
+    """Pickle *value* as `dump` does, and tell what that met.
+
+    Args:
+        value: The value.
+        in_band: Large buffers are a part of the pickle.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    keep = None if in_band else _large_to(buffers)
+    file = io.BytesIO()
+    try:
+        pickler = pickle.Pickler(file, protocol=5, buffer_callback=keep)
+        pickler.dump(value)
+        data = file.getvalue()
+    except Exception:
+        data = None
+    by_value = data is None or b"__main__" in data or _by_value_modules()
+    if data is None or by_value:
+        import cloudpickle
+
+        buffers.clear()
+        file = io.BytesIO()
+        pickler = cloudpickle.Pickler(file, protocol=5, buffer_callback=keep)
+        pickler.dump(value)
+        data = file.getvalue()
+    return Dump(data, buffers, pickler.memo.copy(), by_value)
+
+
+def _large_to(buffers: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:
+    def stays_in_band(buffer: pickle.PickleBuffer) -> bool:
+        small = buffer.raw().nbytes < LARGE_BUFFER
+        if not small:
+            buffers.append(buffer)
+        return small
+
+    return stays_in_band
+
+
 def _by_value_modules() -> bool:
     module = sys.modules.get("cloudpickle")
     return module is not None and bool(module.list_registry_pickle_by_value())
 
 
-def _unsendable(call: Call, error: Exception) -> PicklingError:
+def unsendable(call: Call, error: Exception) -> PicklingError:
+    """Return the error that says which part of *call* cannot travel, as *error* told."""
     parts = {"the function": call.function, "instance": call.instance}
     parts.update({f"args[{index}]": value for index, value in enumerate(call.args)})
     parts.update({f"kwargs[{name!r}]": value for name, value in call.kwargs.items()})

@@ -423,11 +423,12 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
     def _submit_away(self, call: Call, reason: str | None) -> Future[Any]:
         pool = self._pool(PROCESS)
         try:
+            packed = call if call.packer is None else call.packer(call, pool)
             if isinstance(pool, TakesCalls):
                 if not (call.retries or events.observed()):
-                    return pool.submit_call(call, settings_restorer())
+                    return pool.submit_call(packed, settings_restorer())
                 # The flight runs it again, whether it raised or killed its worker.
-                once = attrs.evolve(call, retries=0)
+                once = attrs.evolve(packed, retries=0)
                 return self._fly(
                     call,
                     PROCESS,
@@ -436,7 +437,7 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
                     here=False,
                     limited=True,
                 )
-            sealed = seal(call, declared_context(self), settings_restorer())
+            sealed = seal(packed, declared_context(self), settings_restorer())
         except PicklingError as error:
             return self._fall_back(call, error)
 

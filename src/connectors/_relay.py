@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import logging
+import operator
 import os
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import attrs
@@ -18,6 +18,8 @@ _News = tuple[bytes, ...]
 _collected: contextvars.ContextVar[News | None] = contextvars.ContextVar("_collected", default=None)
 _open: list[News] = []
 _loggers: tuple[int, tuple[logging.Logger, ...]] = (-1, ())
+_levels: tuple[Any, tuple[int, ...], Mapping[str, int]] = (None, (), {})
+_level = operator.attrgetter("level")
 _registries: dict[str, dict[Any, Any]] = {}
 
 
@@ -41,16 +43,21 @@ class News:
                 self.items.append(pickle.dumps((kind, plain)))
 
 
-def levels() -> dict[str, int]:
-    """Return the levels that are set on the loggers of this process, by name."""
-    global _loggers  # noqa: PLW0603 - a cache, replaced as a whole
+def levels() -> Mapping[str, int]:
+    """Return the levels that are set on the loggers of this process, by name.
+
+    It is the same object as long as they are the same.
+    """
+    global _loggers, _levels  # noqa: PLW0603 - caches, replaced as a whole
     known = logging.root.manager.loggerDict
     if len(known) != _loggers[0]:
         named = [item for item in list(known.values()) if isinstance(item, logging.Logger)]
-        _loggers = (len(known), tuple(named))
-    found = {logger.name: logger.level for logger in _loggers[1] if logger.level}
-    found[""] = logging.root.level
-    return found
+        _loggers = (len(known), (logging.root, *named))
+    found = tuple(map(_level, _loggers[1]))
+    if (_loggers, found) != _levels[:2]:
+        wanted = {logger.name: logger.level for logger in _loggers[1][1:] if logger.level}
+        _levels = (_loggers, found, {**wanted, "": logging.root.level})
+    return _levels[2]
 
 
 def install(wanted: Mapping[str, int]) -> None:
@@ -72,20 +79,24 @@ def install(wanted: Mapping[str, int]) -> None:
 _applied: dict[str, int] = {}
 
 
-@contextlib.contextmanager
-def collecting(away: bool) -> Iterator[News]:
-    """Collect what is logged and warned of in the block, if it runs *away* from its caller."""
-    news = News()
-    if not away:
-        yield news
-        return
-    token = _collected.set(news)
-    _open.append(news)
-    try:
-        yield news
-    finally:
-        _open.remove(news)
-        _collected.reset(token)
+class collecting:  # noqa: N801 - a context manager, as those of contextlib are written
+    """Collects what is logged and warned of in the block, if it runs *away* from its caller."""
+
+    def __init__(self, away: bool) -> None:
+        self._news = News()
+        self._token: contextvars.Token[News | None] | None = None
+        self._away = away
+
+    def __enter__(self) -> News:
+        if self._away:
+            self._token = _collected.set(self._news)
+            _open.append(self._news)
+        return self._news
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _open.remove(self._news)
+            _collected.reset(self._token)
 
 
 def deliver(news: _News, label: str, executor: str) -> None:

@@ -32,6 +32,7 @@ from connectors._levels import PROCESS, SEQUENTIAL, THREAD
 
 from ._nodes import lock
 from ._run import Run
+from ._shipping import begin_writing, end_writing, ship
 from ._tasks import Job, current_job
 
 _BRIEF = 50e-6  # seconds; handing a method that takes less to a thread costs more than the method
@@ -47,6 +48,8 @@ def _dispatch(run: Run, job: Job) -> None:
     call = _call(executor, job)
     try:
         level, reason = executor._place(call)
+        if level is PROCESS:
+            call = _call(executor, job, _packer(job))
         if is_async(job.function) or level is PROCESS or not executor.uneventful:
             _send(run, job, call, level)
             return
@@ -69,7 +72,7 @@ def _dispatch(run: Run, job: Job) -> None:
         (run.inline if level is SEQUENTIAL else run.threaded).append(job)
 
 
-def _call(executor: Executor, job: Job) -> Call:
+def _call(executor: Executor, job: Job, packer: Callable[[Call, Any], Call] | None = None) -> Call:
     return Call(
         job.function,
         job.args,
@@ -80,7 +83,14 @@ def _call(executor: Executor, job: Job) -> Call:
         executor.timeout,
         executor.retries,
         writes=job.writes,
+        packer=packer,
     )
+
+
+def _packer(job: Job) -> Callable[[Call, Any], Call]:
+    """Return what packs the call of *job* so that only what changed of its block is sent."""
+    always = not getattr(job.node, "_caching", True)
+    return functools.partial(ship, name=job.node._name, always=always)
 
 
 def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:
@@ -91,10 +101,14 @@ def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:
         return
     with lock:
         run.running += 1
+    if job.writes:
+        begin_writing(job, job.block)
     token = current_job.set(job)
     try:
         job.future = future = run.executor.submit_call(call)
     except Exception as error:
+        if job.writes:
+            end_writing(job, job.block)
         with lock:
             run.complete(job, None, error)
         return
@@ -105,6 +119,8 @@ def _send(run: Run, job: Job, call: Call, level: Parallelization) -> None:
 
 def _landed(run: Run, job: Job, future: Future[Any]) -> None:
     job.future = None
+    if job.writes:
+        end_writing(job, job.block)
     if future.cancelled():
         error: BaseException | None = _Stopped(f"{job.node.label()} was stopped")
         value = None
@@ -134,6 +150,9 @@ def _finish(run: Run, job: Job, value: Any, error: BaseException | None) -> None
 def _perform(run: Run, job: Job, level: Parallelization) -> tuple[Any, BaseException | None]:
     """Run *job* in this thread."""
     token = current_job.set(job)
+    writer = job if job.writes else None
+    if writer is not None:
+        begin_writing(writer, writer.block)
     try:
         if job.call is not None:
             value = run.executor.submit_call(job.call).result()
@@ -150,6 +169,9 @@ def _perform(run: Run, job: Job, level: Parallelization) -> tuple[Any, BaseExcep
         return value, None
     finally:
         current_job.reset(token)
+        if writer is not None:
+            end_writing(writer, writer.block)
+        del writer
 
 
 # Crews

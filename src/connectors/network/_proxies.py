@@ -21,6 +21,7 @@ from ._connectors import (
 from ._executors import Choice
 from ._nodes import NOTHING, PLAIN, WHOLE, Source
 from ._recipes import Direct, Recipe, Socket, call, change
+from ._shipping import changed
 
 if TYPE_CHECKING:
     from ._decorators import Decorator, Input, MultiInput, MultiOutput, Output
@@ -89,7 +90,10 @@ class OutputProxy(ConnectorProxy, OutputEnd):
         """Announce a change; there is nothing yet to which it could be announced."""
         self._decorator.check(type(self._instance))
         real = self._decorator.existing(self._instance)
-        return self._instance if real is None else real.invalidate()
+        if real is not None:
+            return real.invalidate()
+        changed(self._instance, unseen=True)
+        return self._instance
 
     def _recipe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
         self._decorator.check(type(self._instance))

@@ -23,6 +23,7 @@ from ._drivers import drive, drive_async
 from ._executors import Choice, resolved
 from ._nodes import NOTHING, WHOLE, Inlet, Link, MultiSink, Sink, Source, lock
 from ._run import Run
+from ._shipping import begin_writing, changed, end_writing
 from ._tasks import tolerant
 from ._waves import Wave, change_made, check_loop, conclude, forget, structure_changed
 
@@ -171,7 +172,11 @@ def change(
     value, error, changed = None, None, True
     try:
         wave.from_observers(observers, ticket)
-        value = yield from steps
+        begin_writing(ticket, block)
+        try:
+            value = yield from steps
+        finally:
+            end_writing(ticket, block)
         if condition is not None:
             changed = condition(value)
     except BaseException as failure:
@@ -322,6 +327,7 @@ def argument(
 def invalidate(source: Source, choice: Choice) -> Recipe:
     """Drop what *source* computed, and announce that downstream."""
     wave = Wave()
+    changed(source._block(), unseen=True)
     with lock:
         source.change()
         change_made()

@@ -32,7 +32,8 @@ from connectors._envelope import dump, run, settle_in_worker
 from connectors._packed_errors import pack_error
 
 from . import _scatter, _wire
-from ._memory import Segment, unwrap, wrap
+from ._deposit import Contents
+from ._memory import LARGE_SIZE, Segment, unwrap, wrap
 from ._wire import HEADER, TOKEN, Disconnected, Frame, Inbox, send
 
 
@@ -179,6 +180,8 @@ class _Child:
             settle_in_worker(pickle.loads(frame.payload))
         elif frame.kind == _wire.FORGET:
             _scatter.forget(frame.number)
+        elif frame.flags & _wire.KEPT:
+            _scatter.define(frame.number, functools.partial(_contents, frame, _lent(frame)))
         else:
             segment = _segment_of(frame)
             content = unwrap(frame.payload, frame.flags, segment)
@@ -189,15 +192,19 @@ class _Child:
     def run(self, frame: Frame) -> None:
         """Run the call in *frame* and answer."""
         lent = _segment_of(frame)
-        kind, seconds, data, buffers = _outcome(frame, lent)
+        kind, seconds, data, buffers, news = _outcome(frame, lent)
         if os.getpid() != self.pid:
             os._exit(0)  # a call forked, and this is the fork: the answer is not its business
         _flush()
+        flags = _wire.NEWS if news else 0
+        if lent is None and not buffers and len(data) < LARGE_SIZE:
+            self.send(kind, frame.number, data, flags, seconds=seconds)
+            return
         usable = lent if frame.flags & _wire.WRITABLE else None
-        payload, flags, segment = wrap(data, buffers, functools.partial(_take, usable))
+        payload, size, segment = wrap(data, buffers, functools.partial(_take, usable))
         new = None if segment is lent else segment
         descriptor = None if new is None else new.descriptor
-        self.send(kind, frame.number, payload, flags, seconds=seconds, descriptor=descriptor)
+        self.send(kind, frame.number, payload, flags | size, seconds=seconds, descriptor=descriptor)
         for used in (lent, new):
             if used is not None:
                 used.close()
@@ -234,14 +241,24 @@ def _segment_of(frame: Frame) -> Segment | None:
     return None if frame.descriptor is None else Segment.received(frame.descriptor)
 
 
+def _lent(frame: Frame) -> Segment | None:
+    return None if frame.descriptor in {None, _wire.LOST} else _segment_of(frame)
+
+
+def _contents(frame: Frame, segment: Segment | None) -> Contents:
+    if segment is None and frame.descriptor is not None:
+        Segment.received(frame.descriptor)  # it was lost
+    return Contents(frame.payload, segment)
+
+
 def _load(data: bytes, buffers: list[Any]) -> Any:
     return pickle.loads(data, buffers=buffers)
 
 
 def _outcome(
     frame: Frame, lent: Segment | None
-) -> tuple[int, float, bytes, list[pickle.PickleBuffer]]:
-    """Run the call in *frame* and return what came of it, packed."""
+) -> tuple[int, float, bytes, list[pickle.PickleBuffer], bool]:
+    """Run the call in *frame*; return what came of it, packed, and whether there was news."""
     buffers: list[pickle.PickleBuffer] = []
     failure: Any = None
     with _relay.collecting(away=True) as news:
@@ -251,14 +268,14 @@ def _outcome(
         except BaseException as error:
             failure = pack_error(error)
         duration = time.perf_counter() - begin
-    record = (started, news.packed())
+    record, heard = (started, news.packed()), bool(news.items)
     if failure is not None:
-        return _wire.ERROR, duration, pickle.dumps((failure, *record)), buffers
+        return _wire.ERROR, duration, pickle.dumps((failure, *record)), buffers, heard
     try:
-        return _wire.VALUE, duration, dump((value, *record), buffers.append), buffers
+        return _wire.VALUE, duration, dump((value, *record), buffers.append), buffers, heard
     except Exception as error:
         why = culprit({"result": value}, dump) or ("it", f"{type(error).__name__}: {error}")
-        return _wire.UNRETURNABLE, duration, pickle.dumps((why, *record)), []
+        return _wire.UNRETURNABLE, duration, pickle.dumps((why, *record)), [], heard
 
 
 def _flush() -> None:

@@ -72,15 +72,29 @@ class Segment:
             raise OSError(errno.EMFILE, "large contents are lost: too many open files")
         return cls(descriptor, os.fstat(descriptor).st_size)
 
-    def write(self, parts: Sequence[bytes | memoryview]) -> None:
-        """Put *parts* into the segment, one behind the other."""
+    def write(self, parts: Sequence[bytes | memoryview], begin: int = 0) -> None:
+        """Put *parts* into the segment, one behind the other, from *begin* on."""
         if self._map is None:
             self._map = mmap.mmap(self.descriptor, self.capacity)
-        begin = 0
         for part in parts:
             end = begin + len(part)
             self._map[begin:end] = part
             begin = end
+
+    def equals(self, part: bytes | memoryview, begin: int, step: int) -> bool:
+        """Tell whether *part* is what was written at *begin*, looking at *step* bytes at a time.
+
+        Raises:
+            ValueError: The segment is closed.
+        """
+        held = self._map  # another thread may close it
+        if held is None:
+            raise ValueError("the segment is closed")
+        view, size = memoryview(part), len(part)
+        return all(
+            held[begin + at : begin + min(at + step, size)] == bytes(view[at : at + step])
+            for at in range(0, size, step)
+        )
 
     def read(self, sizes: Sequence[int]) -> list[Any]:
         """Return copies of the parts that are in the segment, as writable buffers."""

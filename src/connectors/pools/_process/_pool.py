@@ -24,11 +24,15 @@ from connectors._flight import annotate
 
 from . import _scatter
 from ._child import Setup
-from ._core import Core, Shared
+from ._core import Core
+from ._crew import Crew
+from ._deposit import MOST_SEGMENTS, Deposit, shared_by
 from ._launch import START_METHODS
 from ._memory import wrap
 from ._scatter import Handle
 from ._schedule import Schedule
+from ._shelf import Shared
+from ._starter import Starter
 from ._ticket import Ticket
 
 _BLAS_VARIABLES = (
@@ -101,14 +105,10 @@ class ProcessPool(concurrent.futures.Executor):
         self._context = {address: context_variable(address) for address in context}
         self._name = name
         described = initializer if isinstance(initializer, (str, type(None))) else dump(initializer)
-        self._core = Core(
-            name,
-            start_method or next(iter(START_METHODS)),
-            _Setups(memory_limit, described, _blas_threads(blas_threads, processes)),
-            kill_on_cancel,
-            idle_timeout,
-            Schedule(processes, max_calls_per_worker or math.inf),
-        )
+        setups = _Setups(memory_limit, described, _blas_threads(blas_threads, processes))
+        starter = Starter(start_method or next(iter(START_METHODS)), setups)
+        schedule: Schedule[Ticket] = Schedule(processes, max_calls_per_worker or math.inf)
+        self._core = Core(Crew(name, starter, idle_timeout, schedule), kill_on_cancel)
         self._processes = processes
         weakref.finalize(self, self._core.abandon).atexit = False
 
@@ -156,12 +156,7 @@ class ProcessPool(concurrent.futures.Executor):
         if needs:
             ticket.needs = needs
         ticket.timeout, ticket.retries, ticket.on_answer = call.timeout, call.retries, on_answer
-        try:
-            core.submit(ticket)
-        except BaseException:
-            if segment is not None and ticket.segment is segment and ticket.core is None:
-                segment.close()  # it was not taken
-            raise
+        core.submit(ticket)
         return ticket
 
     def map(
@@ -217,6 +212,29 @@ class ProcessPool(concurrent.futures.Executor):
         handle = Handle(core.release, id(core))
         core.share(handle.key, Shared(*wrap(data, buffers, core.segments.take)))
         return handle
+
+    def deposit(self, parts: Sequence[bytes | memoryview]) -> Deposit | None:
+        """Return what stands for *parts*, in calls that get copies of them of their own.
+
+        Each worker is sent them at most once. In a call it becomes `Contents`.
+
+        Args:
+            parts: Bytes. They are copied now, once.
+
+        Returns:
+            `None` if there is no room for them: what needs them has to take them along.
+        """
+        core = self._core
+        core.check_open()
+        if core.deposits >= MOST_SEGMENTS:
+            return None
+        try:
+            shared = shared_by(parts)
+        except OSError:
+            return None
+        deposit = Deposit(core.release, id(core), shared, parts)
+        core.share(deposit.key, shared)
+        return deposit
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and let the workers end when the calls are done.

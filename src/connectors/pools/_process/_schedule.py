@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 import attrs
@@ -44,16 +44,23 @@ class Seat(Generic[T]):
     """A worker as the schedule sees it.
 
     Attributes:
+        limit: How many calls it runs in its life, at most.
         calls: What was sent there and is not answered, by sequence number, in order.
-        remaining: How many more calls it may take.
+        answered: How many it answered.
         ready: It answered that it is; before that it runs nothing.
         asked: Revoking brought nothing since its last answer.
     """
 
+    limit: float = math.inf
     calls: dict[int, T] = attrs.field(factory=dict)
-    remaining: float = math.inf
+    answered: int = 0
     ready: bool = False
     asked: bool = False
+
+    @property
+    def remaining(self) -> float:
+        """How many more calls it may take."""
+        return self.limit - self.answered - len(self.calls)
 
 
 @attrs.frozen
@@ -79,7 +86,7 @@ class Revoke(Generic[T]):
 
 @attrs.frozen
 class Retire(Generic[T]):
-    """Let the worker of *seat* end; it is forgotten already."""
+    """Let the worker of *seat* end, and `retire` it."""
 
     seat: Seat[T]
 
@@ -104,7 +111,7 @@ class Schedule(Generic[T]):
     queue: OrderedDict[int, T] = attrs.field(factory=OrderedDict)
     seats: list[Seat[T]] = attrs.field(factory=list)
     closing: bool = False
-    _sequence: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+    _sequence: int = 1
     _depth: int = 2
     _mean: float | None = None
     _frozen: bool = False
@@ -117,13 +124,27 @@ class Schedule(Generic[T]):
         self._settled = self._settled and before > 0 and (before + 1) % _BATCH != 0
         self.queue[call.number] = call
 
+    def vacant(self) -> Seat[T] | None:
+        """Return the seat of an idle worker, if nothing waits and there is nothing else to do."""
+        if self._settled and not self.queue:
+            for seat in self.seats:
+                if not seat.calls and seat.ready and seat.remaining > 0:
+                    return seat
+        return None
+
+    def occupy(self, seat: Seat[T], call: T) -> int:
+        """Give *call* to *seat*, which is `vacant`; return its sequence number there."""
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        seat.calls[sequence] = call
+        return sequence
+
     def drop(self, call: T) -> bool:
         """Take *call* out of the queue; tell whether it was there."""
         return self.queue.pop(call.number, None) is not None
 
     def hire(self) -> Seat[T]:
         """Return the seat of a worker that was started."""
-        seat: Seat[T] = Seat(remaining=self.limit)
+        seat: Seat[T] = Seat(self.limit)
         self.seats.append(seat)
         return seat
 
@@ -148,20 +169,25 @@ class Schedule(Generic[T]):
     def answered(self, seat: Seat[T], sequence: int, duration: float) -> T:
         """Return the call that *seat* answered under *sequence*, after *duration* seconds."""
         call = seat.calls.pop(sequence)
+        seat.answered += 1
         seat.asked = self._settled = False
         mean = duration if self._mean is None else self._mean
         self._mean = mean + _SMOOTHING * (duration - mean)
         self._depth = 2 + min(_MOST_AHEAD, int(_AHEAD / (self._mean + _OVERHEAD)))
         return call
 
-    def revoked(self, seat: Seat[T], sequences: Iterable[int]) -> None:
+    def revoked(self, seat: Seat[T], sequences: Sequence[int]) -> None:
         """Put the calls that *seat* gave back in front of the queue."""
-        calls = [seat.calls.pop(sequence) for sequence in sequences]
-        seat.remaining += len(calls)
-        seat.asked = not calls
-        self._put_back(calls)
+        seat.asked = not sequences
+        self.put_back(seat, sequences)
 
-    def gone(self, seat: Seat[T], unclaimed: Iterable[int]) -> list[T]:
+    def put_back(self, seat: Seat[T], sequences: Sequence[int]) -> None:
+        """Put calls of *seat* that it did not begin in front of the queue."""
+        self._put_back([seat.calls[sequence] for sequence in sequences])
+        for sequence in sequences:
+            del seat.calls[sequence]
+
+    def gone(self, seat: Seat[T], unclaimed: Sequence[int]) -> list[T]:
         """Forget *seat*, whose worker is dead.
 
         Args:
@@ -178,7 +204,7 @@ class Schedule(Generic[T]):
 
     def condemn(self, seat: Seat[T]) -> None:
         """Give no more calls to *seat*, whose worker is killed or ends."""
-        seat.remaining = -math.inf
+        seat.limit = -math.inf
 
     def retry(self, call: T) -> None:
         """Put *call*, which was begun, in front of the queue."""
@@ -192,14 +218,18 @@ class Schedule(Generic[T]):
         self._settled = step is None
         return step
 
+    def look_again(self) -> None:
+        """Let `next` look even if nothing seems to have happened."""
+        self._settled = False
+
     def leisure(self) -> float:
         """Return for how many seconds nobody needs to look, because every worker is busy."""
         least = min((len(seat.calls) for seat in self.seats), default=0)
         busy = (least - _FEW) * ((self._mean or 0.0) + _OVERHEAD) / 2
         return min(_LONGEST_LEISURE, busy) if busy > _SHORTEST_LEISURE else 0.0
 
-    def _put_back(self, calls: Iterable[T]) -> None:
-        for call in reversed(list(calls)):
+    def _put_back(self, calls: Sequence[T]) -> None:
+        for call in reversed(calls):
             self.queue[call.number] = call
             self.queue.move_to_end(call.number, last=False)
         self._settled = False
@@ -207,14 +237,13 @@ class Schedule(Generic[T]):
     def _retire(self) -> Step[T] | None:
         for seat in self.seats:
             if not seat.calls and (seat.remaining <= 0 or (self.closing and not self.queue)):
-                return self.retire(seat)
+                return Retire(seat)
         return None
 
-    def retire(self, seat: Seat[T]) -> Retire[T]:
+    def retire(self, seat: Seat[T]) -> None:
         """Forget *seat*, which has no calls."""
         self.seats.remove(seat)
         self._settled = False
-        return Retire(seat)
 
     def _fill(self) -> Step[T] | None:
         open_seats = [seat for seat in self.seats if seat.remaining > 0]
@@ -235,12 +264,12 @@ class Schedule(Generic[T]):
     def _send(self, seat: Seat[T]) -> Send[T]:
         fair = -(-len(self.queue) // self.size)
         count = min(self._depth - len(seat.calls), fair, seat.remaining)
-        calls = {}
-        for _ in range(int(count)):
-            sequence = next(self._sequence)
-            # At once, lest an interrupt loses many.
-            calls[sequence] = seat.calls[sequence] = self.queue.popitem(last=False)[1]
-        seat.remaining -= len(calls)
+        chosen = list(itertools.islice(self.queue.values(), int(count)))
+        first, self._sequence = self._sequence, self._sequence + len(chosen)
+        calls = dict(zip(itertools.count(first), chosen, strict=False))
+        seat.calls.update(calls)  # there first, lest an interrupt loses them
+        for _ in chosen:
+            self.queue.popitem(last=False)
         return Send(seat, calls)
 
     def _steal(self) -> Step[T] | None:

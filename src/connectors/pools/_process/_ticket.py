@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
+import contextlib
 import logging
+import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from connectors._envelope import Answer
 
+from ._attend import attend
 from ._memory import Segment
 from ._worker import Worker
 
@@ -19,6 +23,32 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("connectors")
 _PENDING, _RUNNING = concurrent.futures._base.PENDING, concurrent.futures._base.RUNNING
 _CANCELLED = concurrent.futures._base.CANCELLED
+_NOTIFIED = concurrent.futures._base.CANCELLED_AND_NOTIFIED
+_FINISHED = concurrent.futures._base.FINISHED
+
+
+class Sleeper(Protocol):
+    """Who waits for the end of a call."""
+
+    def release(self) -> None:
+        """Wake it."""
+
+
+class _Gate(_thread.RLock):  # type: ignore[misc]  # it is not final, whatever typeshed says
+    """What a future has as its condition, as far as it is needed.
+
+    A `threading.Condition` is entered in Python code, which may be interrupted when it has its lock
+    already: the lock would be held for ever. And it costs several objects for each future.
+    """
+
+    def __init__(self) -> None:
+        self.sleepers: list[Sleeper] = []
+
+    def notify_all(self) -> None:
+        """Wake who sleeps."""
+        for sleeper in self.sleepers.copy():
+            with contextlib.suppress(RuntimeError):  # it was woken already
+                sleeper.release()
 
 
 class Ticket(concurrent.futures.Future[Any]):
@@ -43,7 +73,7 @@ class Ticket(concurrent.futures.Future[Any]):
         verdict: Why its worker was killed.
     """
 
-    number: int
+    number: int = 0
     flags: int = 0
     segment: Segment | None = None
     needs: AbstractSet[int] = frozenset()
@@ -57,9 +87,72 @@ class Ticket(concurrent.futures.Future[Any]):
     verdict: BaseException | None = None
 
     def __init__(self, label: str, payload: bytes) -> None:
-        super().__init__()
+        # All that the base class makes, but for the condition, which is its costly part.
+        self._condition: Any = _Gate()
+        self._state = _PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Any], object]] = []
         self.label = label
         self.payload = payload
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what the call returned, or raise what it raised, when it has ended.
+
+        Raises:
+            TimeoutError: It has not ended within *timeout* seconds.
+            CancelledError: It was cancelled.
+        """
+        self._wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the call raised, or `None`, when it has ended.
+
+        Raises:
+            TimeoutError: It has not ended within *timeout* seconds.
+            CancelledError: It was cancelled.
+        """
+        self._wait(timeout)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._state in _ENDED:
+            return
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self.core is not None:
+            attend(self.core.crew, self, deadline)
+        sleeper = _thread.allocate_lock()
+        sleeper.acquire()
+        try:
+            if self.add_sleeper(sleeper):
+                left = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+                sleeper.acquire(timeout=left)
+        finally:
+            self.remove_sleeper(sleeper)
+        if self._state not in _ENDED:
+            raise TimeoutError
+
+    def add_sleeper(self, sleeper: Sleeper) -> bool:
+        """Let *sleeper* be released when the call ends; tell whether it has not ended yet."""
+        self._condition.sleepers.append(sleeper)
+        return self._state not in _ENDED  # which is changed before the sleepers are released
+
+    def remove_sleeper(self, sleeper: Sleeper) -> None:
+        """Release *sleeper* no more."""
+        with contextlib.suppress(ValueError):
+            self._condition.sleepers.remove(sleeper)
+
+    def settle_alone(self, value: Any) -> bool:
+        """End with *value* if only one sleeper waits for that; tell whether it did."""
+        with self._condition:
+            others = self._waiters or self._done_callbacks or len(self._condition.sleepers) != 1
+            if others or self._state not in {_PENDING, _RUNNING}:
+                return False
+            self._result = value
+            self._state = _FINISHED
+        return True
 
     def cancel(self) -> bool:
         """Cancel the call if it has not begun, or even then if its pool has *kill_on_cancel*."""
@@ -89,26 +182,44 @@ class Ticket(concurrent.futures.Future[Any]):
             return False
         return True
 
-    def end_cancelled(self) -> bool:
-        """Be cancelled, whether the call has begun or not; tell whether it had not ended."""
+    def end_cancelled(self) -> None:
+        """Be cancelled, whether the call has begun or not, unless it has ended."""
         with self._condition:
-            if self._state not in {_PENDING, _RUNNING}:
-                return False
-            self._state = _CANCELLED
-            self.set_running_or_notify_cancel()
+            if self._state in {_PENDING, _RUNNING}:
+                self._state = _CANCELLED
+            if self._state != _CANCELLED:
+                return
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
             self._condition.notify_all()
+            self._state = _NOTIFIED
         self._invoke_callbacks()
-        return True
+
+    def end_cancelled_at_last(self) -> None:
+        """Complete `end_cancelled` after it was interrupted."""
+        self.end_cancelled()
+        self._invoke_callbacks()
+
+    def disown(self, error: BaseException) -> None:
+        """End with *error*, in a forked child, where this is nobody's call."""
+        self._condition = _Gate()  # a thread of the parent may hold it
+        self.core = None
+        self.settle(error=error)
 
     def _invoke_callbacks(self) -> None:
-        # As in the base class, but a callback that exits does not take the others along.
+        # As in the base class, but a callback that exits does not take the others along, and what
+        # is left after an interrupt is called when this is called again.
         exits: BaseException | None = None
-        for callback in self._done_callbacks:  # type: ignore[attr-defined]
+        while self._done_callbacks:
             try:
-                callback(self)
+                self._done_callbacks[0](self)
             except Exception:
                 _logger.exception("a callback of %s raised", self.label)
             except BaseException as error:
                 exits = exits or error
+            self._done_callbacks.pop(0)
         if exits is not None:
             raise exits
+
+
+_ENDED = frozenset({_CANCELLED, _NOTIFIED, _FINISHED})

@@ -10,12 +10,14 @@ A frame may carry one file descriptor, by which large contents travel beside the
 from __future__ import annotations
 
 import array
+import contextlib
+import operator
 import os
 import socket
 import struct
 from collections import deque
 from collections.abc import Container, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -30,6 +32,8 @@ READY, REFUSED, VALUE, ERROR, UNRETURNABLE = range(10, 15)
 # Flags:
 LARGE = 1  # the payload tells the sizes of what is in the segment
 WRITABLE = 2  # the segment may be used for the result
+NEWS = 4  # the answer has log records or warnings
+KEPT = 8  # the definition is that of contents, which stay in their segment
 
 LOST = -1  # instead of a descriptor for which this process had no room
 MOST_TOKENS = 1 << 12  # more than a worker is ever sent ahead
@@ -68,15 +72,45 @@ class Inbox:
 
     _rest: bytes = b""
     _descriptors: deque[int] = attrs.field(factory=deque)
+    _overheard: deque[Any] = attrs.field(factory=deque)
+
+    def overhear(self, sock: socket.socket) -> Frame | None:
+        """Read once from *sock* and keep that; return it if it is an answer, small and alone.
+
+        An interrupt loses nothing: what is read is kept in the same call of C code.
+        """
+        with contextlib.suppress(OSError):  # there is nothing, or the end comes next
+            read = map(sock.recvmsg, (_CHUNK,), (_ROOM_FOR_DESCRIPTORS,), (_CLOSE_ON_EXEC,))
+            self._overheard.extend(read)
+        if len(self._overheard) != 1 or self._rest:
+            return None
+        data = self._overheard[0][0]
+        if len(data) < HEADER.size:
+            return None
+        kind, flags, files, length, number, seconds = HEADER.unpack_from(data)
+        if kind != VALUE or flags or files or len(data) != HEADER.size + length:
+            return None
+        return Frame(kind, flags, number, seconds, data[HEADER.size :], None)
+
+    def has_overheard(self) -> bool:
+        """Tell whether something is kept that was not received."""
+        return bool(self._overheard)
+
+    def forget_overheard(self) -> None:
+        """Forget it, because it was done with."""
+        self._overheard.clear()
 
     def receive(self, sock: socket.socket) -> Iterator[Frame]:
-        """Read once from *sock* and iterate over the frames that are complete now.
+        """Read once, what is kept or else from *sock*, and iterate over what is complete now.
 
         Raises:
             Disconnected: The other end is closed.
             BlockingIOError: The socket does not block and there is nothing to read.
         """
-        data, messages, flags, _ = sock.recvmsg(_CHUNK, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
+        if self._overheard:
+            data, messages, flags, _ = self._overheard.popleft()
+        else:
+            data, messages, flags, _ = sock.recvmsg(_CHUNK, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
         if not data:
             raise Disconnected
         for _, _, packed in messages:
@@ -110,15 +144,21 @@ class Inbox:
 class _Piece(NamedTuple):
     kind: int
     number: int
-    data: bytes | memoryview
+    data: bytes
     descriptor: int | None
+    end: int  # its end in the stream of all that was ever sent
 
 
 @attrs.define(eq=False)
 class Outbox:
-    """What is to be sent, in order, as far as the socket did not take it yet."""
+    """What is to be sent, in order, as far as the socket did not take it yet.
+
+    An interrupt at any moment leaves it as it should be: how far the socket came is noted in the
+    same call of C code in which it takes something.
+    """
 
     _pieces: deque[_Piece] = attrs.field(factory=deque)
+    _position: deque[int] = attrs.field(factory=lambda: deque([0], maxlen=1))
 
     def __bool__(self) -> bool:
         return bool(self._pieces)
@@ -128,17 +168,20 @@ class Outbox:
     ) -> None:
         """Append a frame. Its *descriptor* must stay open until the frame is sent or dropped."""
         header = HEADER.pack(kind, flags, descriptor is not None, len(payload), number, 0.0)
-        self._pieces.append(_Piece(kind, number, header + payload, descriptor))
+        data = header + payload
+        begin = self._pieces[-1].end if self._pieces else self._position[0]
+        self._pieces.append(_Piece(kind, number, data, descriptor, begin + len(data)))
 
     def drop(self, numbers: Container[int], kind: int = CALL) -> None:
         """Forget the frames of *kind* with *numbers*, as far as nothing of them is sent."""
-        self._pieces = deque(
-            piece
-            for piece in self._pieces
-            if piece.kind != kind
-            or piece.number not in numbers
-            or isinstance(piece.data, memoryview)
-        )
+        kept: deque[_Piece] = deque()
+        end = position = self._position[0]
+        for piece in self._pieces:
+            begun = piece.end - len(piece.data) < position
+            if begun or piece.kind != kind or piece.number not in numbers:
+                end += min(len(piece.data), piece.end - position) if begun else len(piece.data)
+                kept.append(piece._replace(end=end))
+        self._pieces = kept
 
     def flush(self, sock: socket.socket) -> None:
         """Send what *sock* takes without waiting.
@@ -147,17 +190,28 @@ class Outbox:
             OSError: The other end is closed.
         """
         pieces = self._pieces
-        while pieces:
-            batch, descriptor = self._batch()
+        while True:
+            position = self._position[0]
+            while pieces and pieces[0].end <= position:
+                pieces.popleft()
+            if not pieces:
+                return
+            batch, descriptor = self._batch(position)
             try:
-                sent = send(sock, batch, descriptor)
+                if descriptor is None:
+                    sent = map(sock.send, (batch,))
+                else:
+                    sent = map(sock.sendmsg, ([batch],), (_rights(descriptor),))
+                self._position.extend(map(operator.add, (position,), sent))
             except BlockingIOError:
                 return
-            self._forget(sent)
 
-    def _batch(self) -> tuple[bytes | memoryview, int | None]:
+    def _batch(self, position: int) -> tuple[bytes | memoryview, int | None]:
         """Return the beginning of what is to be sent, with at most one descriptor in front."""
         first = self._pieces[0]
+        begin = first.end - len(first.data)
+        if begin < position:  # its descriptor went with its first byte
+            return memoryview(first.data)[position - begin :], None
         if len(self._pieces) == 1 or first.descriptor is not None:
             return first.data, first.descriptor
         joined, size = [], 0
@@ -168,21 +222,11 @@ class Outbox:
             size += len(piece.data)
         return b"".join(joined), None
 
-    def _forget(self, sent: int) -> None:
-        pieces = self._pieces
-        while sent:
-            kind, number, data, _ = pieces.popleft()
-            if sent < len(data):
-                # The rest is a memoryview, by which drop() knows that a part is on its way; and
-                # its descriptor went with the first byte.
-                pieces.appendleft(_Piece(kind, number, memoryview(data)[sent:], None))
-                return
-            sent -= len(data)
-
 
 def send(sock: socket.socket, data: bytes | memoryview, descriptor: int | None) -> int:
     """Send *data*, with *descriptor* at its first byte; return how much of it was sent."""
-    if descriptor is None:
-        return sock.send(data)
-    files = array.array("i", [descriptor])
-    return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+    return sock.send(data) if descriptor is None else sock.sendmsg([data], _rights(descriptor))
+
+
+def _rights(descriptor: int) -> list[tuple[int, int, array.array[int]]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]

@@ -16,13 +16,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pickle
 import socket
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 
+from connectors._packed_errors import unpack_error
+
 from . import _wire
+from ._attend import Bell
+from ._ear import DEAF
 from ._launch import Template
 from ._schedule import Seat
 from ._template import BEGIN, END
@@ -43,8 +49,10 @@ class Worker:
         known: The definitions that it was sent and was not told to forget.
         levels: The levels of loggers that it was told.
         head: The sequence number of the call that it runs, as far as is known.
-        jammed: Its socket takes no more at the moment.
-        listening: The pool's thread hears what it says.
+        interest: What the pool's thread waits for on its socket.
+        bell: Calls away a caller that listens instead of the pool's thread.
+        attended: A caller that waits for its only call hears it instead.
+        silent: It can say nothing any more.
         retired: It was told to end when it has done what it was sent.
         failure: Why it cannot work, packed, if it said so.
         idle_since: When it had nothing left to do.
@@ -58,20 +66,23 @@ class Worker:
     _number: int
     _tokens: tuple[int, ...]
     outbox: Outbox = attrs.field(factory=Outbox)
+    inbox: Inbox = attrs.field(factory=Inbox)
+    bell: Bell | None = None
     pid: int = 0
     known: set[int] = attrs.field(factory=set)
     levels: Any = None
     head: int = 0
-    jammed: bool = False
-    listening: bool = False
+    interest: int = DEAF
+    attended: bool = False
+    silent: bool = False
     retired: bool = False
     failure: bytes | None = None
     idle_since: float = 0.0
     watched: bool = False
-    _inbox: Inbox = attrs.field(factory=Inbox)
     _told: bytes = b""
     _notified: bool = False
     _owing: bool = False
+    _allowed: deque[tuple[int, int]] = attrs.field(factory=lambda: deque([(0, 0)], maxlen=1))
 
     @classmethod
     def start(cls, template: Template, method: str, seat: Seat[Any]) -> Worker:
@@ -103,12 +114,17 @@ class Worker:
         """Where it is heard: its answers and its end."""
         return self.sock, self.status
 
-    def allow(self, sequences: Iterable[int]) -> None:
-        """Let it run the calls that it was sent under *sequences*."""
-        try:
-            os.write(self._tokens[1], b"".join(map(TOKEN.pack, sequences)))
-        except OSError:
-            return  # it is gone, which is told on the status pipe
+    @property
+    def allowed(self) -> int:
+        """The highest sequence number of the calls that it may run."""
+        return self._allowed[0][0]
+
+    def allow(self, sequences: Sequence[int]) -> None:
+        """Let it run the calls that it was sent under *sequences*, which ascend."""
+        tokens = b"".join(map(TOKEN.pack, sequences))
+        # Done and noted in one call of C code, so that no interrupt comes in between.
+        written = map(os.write, (self._tokens[1],), (tokens,))
+        self._allowed.extend(zip((sequences[-1],), written, strict=False))
 
     def notify(self) -> None:
         """Let it read what it was sent although there is no call for it.
@@ -119,7 +135,7 @@ class Worker:
             self._owing = True
         else:
             self._notified = True
-            self.allow([_NEWS])
+            os.write(self._tokens[1], TOKEN.pack(_NEWS))
 
     def remind(self) -> None:
         """After an answer, `notify` it of what came since it was notified."""
@@ -140,17 +156,21 @@ class Worker:
             return False  # it is gone, which is told on the status pipe
         return bool(self.outbox)
 
+    def overhear(self) -> Frame | None:
+        """Read once and keep that; return it if it is an answer, small and alone."""
+        return self.inbox.overhear(self.sock)
+
     def receive(self) -> Iterator[Frame]:
         """Iterate over what it said that was not read yet."""
         with contextlib.suppress(BlockingIOError):
-            return self._inbox.receive(self.sock)
+            return self.inbox.receive(self.sock)
         return iter(())
 
     def receive_all(self) -> Iterator[Frame]:
         """Iterate over all that it said, to the last word."""
         with contextlib.suppress(OSError, Disconnected):
             while True:
-                yield from self._inbox.receive(self.sock)
+                yield from self.inbox.receive(self.sock)
 
     def revoke(self, count: int = _wire.MOST_TOKENS) -> list[int]:
         """Take back up to *count* calls that it did not begin; return their sequence numbers."""
@@ -161,7 +181,7 @@ class Worker:
         revoked = [number for (number,) in TOKEN.iter_unpack(data) if number != _NEWS]
         self.outbox.drop(frozenset(revoked))
         if len(revoked) * TOKEN.size < len(data):
-            self.allow([_NEWS])  # it was taken back with them
+            os.write(self._tokens[1], TOKEN.pack(_NEWS))  # it was taken back with them
         return revoked
 
     def kill(self) -> None:
@@ -192,6 +212,20 @@ class Worker:
         return os.waitstatus_to_exitcode(END.unpack_from(self._told, BEGIN.size)[0])
 
     @property
+    def reason(self) -> str:
+        """Why it died, in words, after it has ended."""
+        if self.failure is not None:
+            error = unpack_error(pickle.loads(self.failure))
+            return f"its initializer failed: {type(error).__name__}: {error}"
+        words = self.last_words
+        words = f"; last lines of its standard error:\n{words}" if words else ""
+        code = self.exitcode
+        if code is None:
+            return f"it died{words}"
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        return f"it {how}{words}"
+
+    @property
     def last_words(self) -> str:
         """The last lines of its stderr, after it has ended."""
         tail = self._told[BEGIN.size + END.size :].decode(errors="replace").strip()
@@ -200,7 +234,9 @@ class Worker:
     def close(self) -> None:
         """Close all that belongs to it in this process."""
         self._close_tokens()
-        self._inbox.close()
+        self.inbox.close()
+        if self.bell is not None:
+            self.bell.close()
         self.sock.close()
         if self.status >= 0:
             os.close(self.status)
