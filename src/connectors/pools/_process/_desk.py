@@ -202,8 +202,9 @@ class Desk:
     def _watch(self, worker: Worker, seconds: float) -> bool:
         if worker.watched:
             return False
+        soon = self.alarms.set(seconds, worker, IDLE)
         worker.watched = True
-        return self.alarms.set(seconds, worker, IDLE)
+        return soon
 
     def kill(self, worker: Worker) -> None:
         """Kill *worker* and send it no more calls."""
