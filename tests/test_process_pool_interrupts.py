@@ -55,6 +55,7 @@ class Places:
 
     def attempt(self, operation, *args):
         """Return what the operation returns, in a list, which is empty if it was interrupted."""
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 wants to know this before it traces
         try:
             sys.settrace(self.enter)
             try:
@@ -67,6 +68,7 @@ class Places:
     def enter(self, frame, event, _):
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
+        frame.f_trace = self.look  # newer versions of Python want this before the next
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return self.look
 

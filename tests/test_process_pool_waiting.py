@@ -31,7 +31,7 @@ class Waiter:
         self.thread = threading.Thread(target=self.wait, args=(future, timeout))
         self.thread.start()
         self.worker = next(iter(pool._core.crew.workers.values()))
-        while not (self.worker.attended and future._condition.sleepers):
+        while not (self.worker.attended and future._condition.sleepers or future.done()):
             pass
 
     def wait(self, future, timeout):
@@ -124,13 +124,15 @@ def test_timeout_of_waiting(single, gate):
 
 
 @pytest.mark.parametrize("how", ["stop", "limit", "death", "close"])
-def test_ends_of_the_call(gate, how):
+def test_ends_of_the_call(gate, tmp_path, how):
     """Who listens at a worker is told when the call ends without an answer."""
     with ProcessPool(1) as pool:
         pool.submit(calls.add, 1).result()
-        limit = 0.5 if how == "limit" else None
-        future = pool.submit_call(Call(calls.wait_for, (gate,), timeout=limit))
+        limit = 2 if how == "limit" else None
+        begun = tmp_path / "begun"
+        future = pool.submit_call(Call(calls.touch_and_wait, (begun, gate), timeout=limit))
         waiter = Waiter(pool, future)
+        calls.wait_for(begun)  # or else another worker would run it
         if how == "stop":
             assert future.stop()
         elif how == "death":

@@ -95,8 +95,8 @@ class Desk:
             return None
         sequence = self.schedule.occupy(seat, ticket)
         worker.outbox.add(_wire.CALL, sequence, ticket.payload, ticket.flags)
+        worker.allow((sequence,))  # first, because the worker wakes up while the call is sent
         jammed = self.flush(worker)
-        worker.allow((sequence,))
         ticket.worker = worker
         return self.note_head(worker) or jammed
 
@@ -159,7 +159,7 @@ class Desk:
             if ticket.segment is not None and not ticket.retries:
                 flags |= _wire.WRITABLE
             out.add(_wire.CALL, sequence, ticket.payload, flags, _file(ticket.segment))
-        worker.allow(list(calls))  # first, because the worker wakes up while the calls are sent
+        worker.allow(list(calls))
         jammed = self.flush(worker)
         for ticket in calls.values():
             ticket.worker = worker
@@ -202,8 +202,9 @@ class Desk:
     def _watch(self, worker: Worker, seconds: float) -> bool:
         if worker.watched:
             return False
+        soon = self.alarms.set(seconds, worker, IDLE)
         worker.watched = True
-        return self.alarms.set(seconds, worker, IDLE)
+        return soon
 
     def kill(self, worker: Worker) -> None:
         """Kill *worker* and send it no more calls."""

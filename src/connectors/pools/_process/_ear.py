@@ -13,8 +13,11 @@ READ, WRITE = select.POLLIN, select.POLLOUT
 MUTE, DEAF = 0, -1  # hear nothing for a while; hear nothing any more, not even the end
 
 
+_EPOLL = hasattr(select, "epoll")
+
+
 def _poll() -> Any:
-    return select.epoll() if hasattr(select, "epoll") else select.poll()
+    return select.epoll() if _EPOLL else select.poll()
 
 
 @attrs.define(eq=False)
@@ -41,10 +44,10 @@ class Ear:
 
     def wait(self, seconds: float | None) -> Iterator[tuple[Any, int, int]]:
         """Wait; iterate over sources, descriptors and what can be done there."""
-        if seconds is not None and isinstance(self._poll, select.epoll):
-            found = self._poll.poll(seconds)
-        else:
-            found = self._poll.poll(None if seconds is None else math.ceil(seconds * 1000))
+        unit = 1 if _EPOLL else 1000
+        found = self._poll.poll(
+            None if seconds is None else math.ceil(seconds * 1000) / 1000 * unit
+        )
         for descriptor, mask in found:
             if descriptor in self._sources:
                 # What is neither is an end or an error, of which a reader is told.
@@ -53,5 +56,5 @@ class Ear:
     def close(self) -> None:
         """Give it back."""
         self._sources.clear()
-        if hasattr(self._poll, "close"):
+        if _EPOLL:
             self._poll.close()

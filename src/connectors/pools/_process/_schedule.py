@@ -30,12 +30,12 @@ class Numbered(Protocol):
 
 T = TypeVar("T", bound=Numbered)
 
-_AHEAD = 0.005  # seconds of work that a worker has at hand: what a busy parent may be away
+_AHEAD = 0.01  # seconds of work that a worker has at hand: what a busy parent may be away
 _MOST_AHEAD = 256
 _OVERHEAD = 1e-5  # seconds that the shortest call takes a worker
 _FEW = 2  # with so few calls a worker may soon be idle
 _BATCH = 16  # so many calls are worth sending together
-_SHORTEST_LEISURE, _LONGEST_LEISURE = 3e-5, 1e-3  # seconds
+_SHORTEST_LEISURE, _LONGEST_LEISURE = 3e-5, 2e-3  # seconds
 _SMOOTHING = 0.1
 
 

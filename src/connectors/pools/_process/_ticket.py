@@ -105,6 +105,8 @@ class Ticket(concurrent.futures.Future[Any]):
             CancelledError: It was cancelled.
         """
         self._wait(timeout)
+        if self._state == _FINISHED and self._exception is None:
+            return self._result
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -123,6 +125,8 @@ class Ticket(concurrent.futures.Future[Any]):
         deadline = None if timeout is None else time.monotonic() + timeout
         if self.core is not None:
             attend(self.core.crew, self, deadline)
+            if self._state in _ENDED:
+                return
         sleeper = _thread.allocate_lock()
         sleeper.acquire()
         try:
@@ -141,7 +145,7 @@ class Ticket(concurrent.futures.Future[Any]):
 
     def remove_sleeper(self, sleeper: Sleeper) -> None:
         """Release *sleeper* no more."""
-        with contextlib.suppress(ValueError):
+        if sleeper in self._condition.sleepers:
             self._condition.sleepers.remove(sleeper)
 
     def settle_alone(self, value: Any) -> bool:

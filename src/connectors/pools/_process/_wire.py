@@ -10,7 +10,6 @@ A frame may carry one file descriptor, by which large contents travel beside the
 from __future__ import annotations
 
 import array
-import contextlib
 import operator
 import os
 import socket
@@ -38,6 +37,7 @@ KEPT = 8  # the definition is that of contents, which stay in their segment
 LOST = -1  # instead of a descriptor for which this process had no room
 MOST_TOKENS = 1 << 12  # more than a worker is ever sent ahead
 _CHUNK = 1 << 16
+_SMALL = 1 << 12
 _ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -79,9 +79,11 @@ class Inbox:
 
         An interrupt loses nothing: what is read is kept in the same call of C code.
         """
-        with contextlib.suppress(OSError):  # there is nothing, or the end comes next
-            read = map(sock.recvmsg, (_CHUNK,), (_ROOM_FOR_DESCRIPTORS,), (_CLOSE_ON_EXEC,))
+        read = map(sock.recvmsg, (_SMALL,), (_ROOM_FOR_DESCRIPTORS,), (_CLOSE_ON_EXEC,))
+        try:
             self._overheard.extend(read)
+        except OSError:
+            return None  # there is nothing, or the end comes next
         if len(self._overheard) != 1 or self._rest:
             return None
         data = self._overheard[0][0]
