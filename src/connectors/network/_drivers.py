@@ -290,6 +290,8 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
                     value, error = _perform(run, job, level)
                     continue
                 current_job.set(job)
+                if job.writes:
+                    begin_writing(job, job.block)
                 try:
                     value = job.function(job.block, *job.args, **job.kwargs)
                     if job.check is not None:
@@ -297,6 +299,8 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
                 except BaseException as failure:
                     annotate(failure, job.node.label(), run.executor.name, level)
                     error = failure
+                if job.writes:
+                    end_writing(job, job.block)
             elif not asleep:
                 _set_off(run)
             elif bell is not None:

@@ -23,17 +23,21 @@ from ._packing import Frame, Packing, Part, Shipment, getter, plain_function, wi
 _NAME = "_connectors_parcel"
 #: The setters that run now: something of their own, and the identity of their block.
 writing: dict[object, int] = {}
+# Whether anything was ever sent: before that nobody minds who changes what.
+_in_use = False
 
 
 def begin_writing(writer: object, block: object) -> None:
     """Take note that *writer* changes *block* from now on."""
-    writing[writer] = id(block)
+    if _in_use:
+        writing[writer] = id(block)
 
 
 def end_writing(writer: object, block: Any) -> None:
     """Take note that *writer* has changed *block*."""
-    writing.pop(writer, None)
-    changed(block)
+    if _in_use:
+        writing.pop(writer, None)
+        changed(block)
 
 
 def changed(block: Any, *, unseen: bool = False) -> None:
@@ -82,6 +86,8 @@ def ship(call: Call, pool: Any, *, name: str, always: bool) -> Call:
 
 
 def _parcel_of(block: Any) -> Parcel:
+    global _in_use  # noqa: PLW0603 - a fact about this process
+    _in_use = True
     attributes = block.__dict__
     found: Parcel | None = attributes.get(_NAME)
     if found is None or not found.is_of(block):  # that of which the block is a copy
