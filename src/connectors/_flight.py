@@ -7,6 +7,7 @@ pools, and `conduct` for calls that are awaited.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -97,8 +98,10 @@ def annotate(
 ) -> BaseException:
     """Return *error* with a note of what ran where when it was raised, unless it has one."""
     note = f"while running {label} on '{executor}' ({level})"
-    if isinstance(error, Exception) and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    if isinstance(error, Exception):
+        with contextlib.suppress(Exception):  # one that is frozen takes no notes
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
     return error
 
 

@@ -15,14 +15,20 @@ class Stays:
 
 def without_what_stays(reduced: Any) -> Any:
     """Return *reduced*, which is what ``__reduce_ex__`` gives, without marked attributes."""
-    if not isinstance(reduced, tuple) or len(reduced) < 3:
+    if not isinstance(reduced, tuple) or len(reduced) < 2:
         return reduced
-    state = reduced[2]
+    function, args, *rest = reduced
+    if rest:
+        rest[0] = _cleaned(rest[0])
+    return (function, _cleaned(args), *rest)
+
+
+def _cleaned(state: Any) -> Any:
     if isinstance(state, dict):
-        state = _without(state)
-    elif isinstance(state, tuple) and len(state) == 2:
-        state = tuple(_without(part) if isinstance(part, dict) else part for part in state)
-    return (*reduced[:2], state, *reduced[3:])
+        return _without(state)
+    if type(state) in (tuple, list) and any(isinstance(part, dict) for part in state):
+        return type(state)(_without(part) if isinstance(part, dict) else part for part in state)
+    return state
 
 
 def _without(state: dict[Any, Any]) -> dict[Any, Any]:

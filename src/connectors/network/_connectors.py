@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +31,17 @@ from ._nodes import (
 from ._recipes import Recipe, Socket, perform, perform_async
 from ._run import Run
 from ._waves import structure_changed
+
+
+def show(connector: Any, method: Callable[..., Any]) -> None:
+    """Give *connector* the metadata of *method*, as far as it has nothing of that name itself."""
+    for shown in functools.WRAPPER_ASSIGNMENTS:
+        with contextlib.suppress(AttributeError):
+            setattr(connector, shown, getattr(method, shown))
+    for name, value in vars(method).items():
+        if not hasattr(connector, name):
+            setattr(connector, name, value)
+    connector.__wrapped__ = method
 
 
 class Signature:
@@ -189,6 +202,7 @@ class Connector(Stays, Operable):
 
     _name: str
     _owner: str
+    _block: weakref.ref[Any]
     _parallelization: Parallelization
     _placed: dict[Any, Any]
 
@@ -199,7 +213,7 @@ class Connector(Stays, Operable):
         parallelization: Parallelization,
         executor: Choice = None,
     ) -> None:
-        functools.update_wrapper(self, method)
+        show(self, method)
         self._name = method.__name__
         self._parallelization = checked_wish(parallelization)
         self._executor = checked(executor)
@@ -415,6 +429,8 @@ class MultiInputConnector(MultiSink, InputConnector):
             self.block(), self._method, self._replace, self._remove_method, self._notify_condition
         ).recipe(self._observers, self._executor, key, args, kwargs)
 
+    __iter__ = None  # not 0, 1, 2, ... for ever
+
     def __getitem__(self, key: Any) -> MultiInputItem:
         """Return the virtual single input that stores its value under *key*."""
         return MultiInputItem(self, key)
@@ -579,8 +595,6 @@ class MultiOutputConnector(MultiOutputSource, _Reader):
             names = list(inspect.signature(self._method).parameters)
             if len(names) > 1 and names[1] in kwargs:
                 return self.asked((kwargs[names[1]],), {})
-        if not args and not kwargs:
-            self._method(self.block())  # it says itself which argument is missing
         return NOTHING, args, kwargs
 
     def _recipe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
@@ -588,6 +602,8 @@ class MultiOutputConnector(MultiOutputSource, _Reader):
 
     def _outlet(self, *, make: bool = True) -> tuple[Source | None, Any, str]:  # noqa: ARG002
         return self, WHOLE, self.label()
+
+    __iter__ = None  # not 0, 1, 2, ... for ever
 
     def __getitem__(self, key: Any) -> MultiOutputItem:
         """Return the virtual single output for *key*."""

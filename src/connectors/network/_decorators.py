@@ -23,6 +23,7 @@ from ._connectors import (
     OutputConnector,
     SingleInputConnector,
     checked_laziness,
+    show,
 )
 from ._executors import Choice, checked
 from ._nodes import Source
@@ -61,6 +62,7 @@ class Decorator:
         self.metadata: Mapping[str, Any] = {}
         self.placed: dict[Any, Any] = {}
         self.name = ""
+        self._named = False
 
     def __call__(self, function: Any, /, *args: Any, **kwargs: Any) -> Self:
         """Decorate *function* and return this; after that, call the method of an instance.
@@ -71,26 +73,27 @@ class Decorator:
         if not self.metadata:
             self._decorate(function)
             return self
-        result: Self = self._bound(function)(*args, **kwargs)
+        result: Self = self.__get__(function)(*args, **kwargs)
         return result
 
     def _decorate(self, function: Callable[..., Any]) -> None:
+        shown: Any = self.proxy_class.__new__(self.proxy_class)
+        show(shown, function)
+        self.metadata = dict(shown.__dict__)
+        show(self, function)
         self.function = function
-        shown: Any = _Shown()
-        self.metadata = dict(functools.update_wrapper(shown, function).__dict__)
         self.name = self.name or function.__name__
-        functools.update_wrapper(self, function)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        if not self._named:  # another name of it is an alias
+            self._named = True
+            self.name = name
         leave_behind(owner)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        return self.proxy_class(instance, self)
-
-    def _bound(self, instance: Any) -> Any:
+        # There is one here only if it was looked up by another name, or by super().
         existing = self.existing(instance)
         return self.proxy_class(instance, self) if existing is None else existing
 
@@ -100,7 +103,11 @@ class Decorator:
             found = instance.__dict__.get(self.name)
         except AttributeError:
             return None
-        if isinstance(found, Connector) and found._method is self.function:
+        if (
+            isinstance(found, Connector)
+            and found._method is self.function
+            and found._block() is instance  # a copy may have the connectors of the original
+        ):
             return found
         return None
 
@@ -139,10 +146,6 @@ class Decorator:
                 if isinstance(decorator, _InputDecorator):
                     decorator.observing(cls)
             _checked.add(cls)
-
-
-class _Shown:
-    """Collects what `functools.update_wrapper` copies."""
 
 
 def _decorators(cls: type) -> Iterator[Decorator]:

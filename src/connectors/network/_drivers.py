@@ -13,6 +13,7 @@ on with the next one that became ready.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import functools
@@ -30,7 +31,7 @@ from connectors._flags import Parallelization
 from connectors._flight import annotate
 from connectors._levels import PROCESS, SEQUENTIAL, THREAD
 
-from ._nodes import lock
+from ._nodes import acquire_again, lock, release_all
 from ._run import Run
 from ._shipping import begin_writing, end_writing, ship
 from ._tasks import Job, current_job
@@ -122,7 +123,7 @@ def _landed(run: Run, job: Job, future: Future[Any]) -> None:
     if job.writes:
         end_writing(job, job.block)
     if future.cancelled():
-        error: BaseException | None = _Stopped(f"{job.node.label()} was stopped")
+        error: BaseException | None = asyncio.CancelledError(f"{job.node.label()} was cancelled")
         value = None
     else:
         error = future.exception()
@@ -133,10 +134,6 @@ def _landed(run: Run, job: Job, future: Future[Any]) -> None:
         except BaseException as failure:
             error = failure
     _finish(run, job, value, error)
-
-
-class _Stopped(Exception):  # noqa: N818 - nobody sees it: its run is closed
-    pass
 
 
 def _finish(run: Run, job: Job, value: Any, error: BaseException | None) -> None:
@@ -261,6 +258,8 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
     value = error = None
     goal, inline = run.goal, run.inline
     going_on, handed = False, 0
+    # What is dropped under the lock may have a destructor that reads a network.
+    held = release_all() if lock._is_owned() else None
     outer = current_job.set(None)
     try:
         while True:
@@ -314,6 +313,8 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
         current_job.reset(outer)
         with lock:
             run.close()
+        if held is not None:
+            acquire_again(held)
         del job, goal
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from connectors._flags import Laziness, Parallelization
 
-from ._connectors import InputEnd, OutputEnd, Signature
+from ._connectors import InputEnd, OutputEnd, Signature, show
 from ._executors import Choice
 from ._nodes import Source
 from ._recipes import Socket
@@ -25,7 +24,7 @@ class _Macro:
             self._decorate(method)
 
     def _decorate(self, method: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, method)
+        show(self, method)
         self._method = method
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,7 +52,7 @@ class MacroInputConnector(InputEnd):
     """
 
     def __init__(self, instance: Any, method: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, method)
+        show(self, method)
         self.__instance = instance
         self.__method = method
 
@@ -110,7 +109,7 @@ class MacroOutputConnector(OutputEnd):
     """
 
     def __init__(self, instance: Any, method: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, method)
+        show(self, method)
         self.__instance = instance
         self.__method = method
 

@@ -29,7 +29,17 @@ from connectors._flags import Laziness, Parallelization
 if TYPE_CHECKING:
     from ._tasks import Task
 
-lock = threading.RLock()
+lock: Any = threading.RLock()
+
+
+def release_all() -> Any:
+    """Let go of the lock, however often this thread holds it, as `threading.Condition` does."""
+    return lock._release_save()
+
+
+def acquire_again(depth: Any) -> None:
+    """Take the lock as often as `release_all` let go of it."""
+    lock._acquire_restore(depth)
 
 
 class _Nothing(enum.Enum):

@@ -17,6 +17,7 @@ from ._connectors import (
     MultiOutputItem,
     Operable,
     OutputEnd,
+    show,
 )
 from ._executors import Choice
 from ._nodes import NOTHING, PLAIN, WHOLE, Source
@@ -113,6 +114,8 @@ class MultiOutputProxy(OutputProxy):
         real, _, label = super()._outlet(make=make)
         return real, WHOLE, label
 
+    __iter__ = None  # not 0, 1, 2, ... for ever
+
     def __getitem__(self, key: Any) -> MultiOutputItem:
         """Return the virtual single output for *key*."""
         return MultiOutputItem(self, key)
@@ -129,6 +132,10 @@ class SingleInputProxy(ConnectorProxy, InputEnd):
 
     def _recipe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
         decorator, block = self._decorator, self._instance
+        real = decorator.existing(block)
+        if real is not None:
+            recipe: Recipe = real._recipe(args, kwargs)
+            return recipe
         decorator.check(type(block))
         condition = decorator.notifies
 
@@ -168,6 +175,8 @@ class MultiInputProxy(SingleInputProxy):
     def _takes_dictionaries(self) -> bool:
         return True
 
+    __iter__ = None  # not 0, 1, 2, ... for ever
+
     def __getitem__(self, key: Any) -> MultiInputItem:
         """Return the virtual single input that stores its value under *key*."""
         if self._decorator.real_observers(self._instance):
@@ -176,8 +185,11 @@ class MultiInputProxy(SingleInputProxy):
 
     def _store(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
         self._decorator.check(type(self._instance))
+        if self._decorator.real_observers(self._instance):
+            stored: Recipe = self._connector()._store(key, args, kwargs)
+            return stored
         store = self._decorator.store(self._instance)
-        recipe: Recipe = store.recipe((), self._decorator.executor, key, args, kwargs)
+        recipe = store.recipe((), self._decorator.executor, key, args, kwargs)
         return recipe
 
 
@@ -194,9 +206,7 @@ class MultiInputAssociateProxy(Operable):
     def __init__(
         self, instance: Any, method: Any, observers: Any = (), executor: Choice = None
     ) -> None:
-        import functools
-
-        functools.update_wrapper(self, method)
+        show(self, method)
         self.__instance = instance
         self.__method = method
         self._method = method

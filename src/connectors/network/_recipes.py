@@ -24,7 +24,7 @@ from ._executors import Choice, resolved
 from ._nodes import NOTHING, WHOLE, Inlet, Link, MultiSink, Sink, Source, lock
 from ._run import Run
 from ._shipping import begin_writing, changed, end_writing
-from ._tasks import tolerant
+from ._tasks import Task, current_job, tolerant
 from ._waves import Wave, change_made, check_loop, conclude, forget, structure_changed
 
 Outcome = tuple[Any, BaseException | None]
@@ -122,7 +122,7 @@ def read(
     """Give what *source* computes, for *args* if there are any."""
     block = source.block()
     key, args, kwargs = source.asked(args, kwargs)
-    if args or kwargs:
+    if args or kwargs or key is NOTHING:
         run = Run(resolved(choice), [(Run.request_loose, source, args, kwargs)])
     else:
         run = Run(resolved(choice), [(Run.request_cell, source, key)])
@@ -180,13 +180,13 @@ def change(
         if condition is not None:
             changed = condition(value)
     except BaseException as failure:
-        error = failure
+        error = failure.error if isinstance(failure, _Stop) else failure
     with lock:
         if error is None and finish is not None:
             finish()
         conclude(observers, ticket, changed=changed)
         change_made()
-    if error is None and wave.lazy:
+    if error is None and wave.lazy and not _left_to_caller(wave.lazy):
         _, error = yield update(wave.lazy, choice)
     del block
     try:
@@ -195,15 +195,38 @@ def change(
         del error
 
 
+def _left_to_caller(sinks: Sequence[Sink]) -> bool:
+    """Leave *sinks* to the read in which this change is made, if there is one.
+
+    They may depend on the very method that makes the change.
+    """
+    job = current_job.get()
+    task = job if isinstance(job, Task) else None if job is None else job.task
+    with lock:
+        if task is None or task.done or task.run.closed:
+            return False
+        for sink in sinks:
+            task.run.request_extra(sink)
+        task.run.ring()
+    return True
+
+
 def call(direct: Direct | Run) -> Generator[Direct | Run, Outcome, Any]:
     """Perform *direct* as the step of a change."""
     value, error = yield direct
     try:
+        if isinstance(error, StopIteration):
+            raise _Stop(error)  # in a generator it would mean something else
         if error is not None:
             raise error
         return value
     finally:
         del error
+
+
+class _Stop(Exception):  # noqa: N818 - it carries one
+    def __init__(self, error: StopIteration) -> None:
+        self.error = error
 
 
 def set_single(
@@ -349,21 +372,24 @@ class Socket:
     choice: Choice
 
 
-def connect(source: Source, part: Any, sockets: Iterable[Socket]) -> Recipe:
+def connect(  # noqa: C901 - all ends are connected, or none
+    source: Source, part: Any, sockets: Iterable[Socket]
+) -> Recipe:
     """Connect a part of *source* to *sockets*."""
     made: list[tuple[Socket, Link]] = []
     sockets = list(sockets)
+    for socket in sockets:
+        hash(socket.key)  # before anything is connected
     with lock:
         for socket in sockets:
             check_loop(source, socket.sink)
         links = source.cell(part).links
-        for socket in sockets:
-            sink = socket.sink
-            name = (id(sink), socket.key)
+        named = [(socket, (id(socket.sink), socket.key), socket.sink.block()) for socket in sockets]
+        for socket, name, block in named:
             if name not in links:
                 inlet = Inlet(source, part, socket.key)
-                links[name] = link = Link(inlet, sink, sink.block())
-                sink._inlets[inlet] = None
+                links[name] = link = Link(inlet, socket.sink, block)
+                socket.sink._inlets[inlet] = None
                 made.append((socket, link))
         structure_changed()
         change_made()
@@ -441,6 +467,8 @@ def _disconnect_multi(source: Source, socket: Socket, link: Link) -> Recipe:
     sink, inlet, block = socket.sink, link.inlet, link.block
     assert isinstance(sink, MultiSink)
     condition = sink._notify_condition
+    if sink._task is not None:  # it may be about to store the value that has to go
+        yield Run(resolved(socket.choice), [(Run.wait_for_sink, sink)])
     ids = list(inlet.ids.values()) if inlet.part is WHOLE else [inlet.data_id]
     ids = [data_id for data_id in ids if data_id is not NOTHING]
     with lock:

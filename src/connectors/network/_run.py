@@ -220,6 +220,11 @@ class Run:
         if sink._task is not None:
             waiter.wait_for(sink._task, sink)
 
+    def wait_for_sink(self, sink: Sink, waiter: Task) -> None:
+        """Have *waiter* wait for what is done with *sink* now, and ask for nothing."""
+        if sink._task is not None:
+            waiter.wait_for(sink._task, sink)
+
     def request_extra(self, sink: Sink) -> None:
         """Have *sink* brought up to date by the way."""
         if not self.closed and sink._task is None and sink._active:

@@ -454,7 +454,7 @@ def ends_of(things: Iterable[Any], blocks: list[Any]) -> Iterator[Any]:
                 asked[name] = thing
                 todo.extendleft(reversed(exports_of(thing)))
         elif isinstance(thing, MultiInputAssociateProxy):
-            yield thing._multi._bound(thing._MultiInputAssociateProxy__instance)  # type: ignore[union-attr, attr-defined]
+            yield thing._multi.__get__(thing._MultiInputAssociateProxy__instance)  # type: ignore[union-attr, attr-defined]
         elif isinstance(thing, (Connector, ConnectorProxy)):
             yield thing
         else:

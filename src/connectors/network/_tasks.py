@@ -12,11 +12,13 @@ where lines meet, the walk below waits for those above
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from connectors._calls import is_async
 from connectors._errors import CycleError
 from connectors._flags import Parallelization
 
@@ -681,13 +683,15 @@ class MultiTask(Task):
                 for key in gone:
                     self.changes.append((inlet.ids.pop(key), None))
                 for key, item in value.items():
-                    data_id = yield from self._set(inlet.ids.get(key, NOTHING), key, item)
+                    data_id = yield from self._set(inlet, inlet.ids.get(key, NOTHING), key, item)
                     inlet.ids[key] = data_id
             else:
-                inlet.data_id = yield from self._set(inlet.data_id, inlet.key, value)
+                inlet.data_id = yield from self._set(inlet, inlet.data_id, inlet.key, value)
             sink.done(inlet, value)
 
-    def _set(self, data_id: Any, key: Any, value: Any) -> Generator[_Step, list[Any], Any]:
+    def _set(
+        self, inlet: Inlet, data_id: Any, key: Any, value: Any
+    ) -> Generator[_Step, list[Any], Any]:
         """Give out the calls that set *value*, and return the id under which it is stored."""
         sink = self.sink
         if sink._replace is not None and not data_id is key is NOTHING:
@@ -695,7 +699,11 @@ class MultiTask(Task):
             (data_id,) = yield [(sink._replace, (known, value))]
         else:
             if data_id is not NOTHING:
-                yield [(sink._remove_method(), (data_id,))]
+                yield [(tolerant(sink._remove_method()), (data_id,))]
+                if inlet.part is WHOLE:
+                    inlet.ids.pop(key, None)
+                else:
+                    inlet.data_id = NOTHING
             (data_id,) = yield [(sink._method, (value,))]
         self.changes.append((data_id, value))
         return data_id
@@ -704,10 +712,12 @@ class MultiTask(Task):
 def tolerant(remove: Callable[..., Any]) -> Callable[..., Any]:
     """Return *remove* so that it does nothing for an id that is not stored."""
 
-    def remove_if_stored(block: Any, data_id: Any) -> Any:
-        try:
-            return remove(block, data_id)
-        except LookupError:
-            return None
+    async def remove_if_stored_async(block: Any, data_id: Any) -> Any:
+        with contextlib.suppress(LookupError):
+            return await remove(block, data_id)
 
-    return remove_if_stored
+    def remove_if_stored(block: Any, data_id: Any) -> Any:
+        with contextlib.suppress(LookupError):
+            return remove(block, data_id)
+
+    return remove_if_stored_async if is_async(remove) else remove_if_stored

@@ -14,7 +14,7 @@ from typing import Any
 from connectors._errors import CycleError
 from connectors._flags import Laziness
 
-from ._nodes import NOTHING, Inlet, Link, Sink, Source, lock
+from ._nodes import NOTHING, Inlet, Link, Sink, Source, acquire_again, lock, release_all
 
 # Counts what may close or open a loop: connections and changes of laziness.
 _structure = 0
@@ -44,6 +44,7 @@ class Wave:
         self._seen: set[Source | Sink] = set()
         self._starts: list[Source] = []
         self._again = False
+        self._failure: BaseException | None = None
         self._conditional = False
 
     def from_observers(self, observers: Iterable[Source], why: Any) -> None:
@@ -91,9 +92,13 @@ class Wave:
         seen = self._seen
         for link in links:
             sink = link.sink
-            if sink._announce_condition is not None and not self._admitted(sink, link.inlet):
-                sink.hold(link.inlet, source)
-                continue
+            if sink._announce_condition is not None:
+                admitted = self._admitted(sink, link.inlet)
+                if link.inlet not in sink._inlets:  # it was disconnected meanwhile
+                    continue
+                if not admitted:
+                    sink.hold(link.inlet, source)
+                    continue
             sink.record(link.inlet, source)
             if sink in seen:
                 self._again = True
@@ -105,11 +110,16 @@ class Wave:
 
     def _admitted(self, sink: Sink, inlet: Inlet) -> bool:
         self._conditional = True
-        lock.release()
+        depth = release_all()
         try:
             return sink.admits(inlet)
+        except (
+            BaseException
+        ) as error:  # the change is held back; the others hear of it all the same
+            self._failure = self._failure or error
+            return False
         finally:
-            lock.acquire()
+            acquire_again(depth)
 
     def _flow(self, sources: list[Source]) -> None:
         self._starts += sources
@@ -118,6 +128,9 @@ class Wave:
             links = source.links()
             if links:
                 self._reach(source, links, sources)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         if self._again:
             self._check_loops()
 
