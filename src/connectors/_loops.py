@@ -52,7 +52,7 @@ class Loops:
     def _schedule(self, coro: Coroutine[Any, Any, Any]) -> Future[Any]:
         """Run *coro* in the loop of this executor, or in another one if that is blocked."""
         portal = self._portal()
-        if not portal.here() and self not in _blocked.get():
+        if not (portal.here() or portal.blocked or self in _blocked.get()):
             return portal.schedule(coro)
         # What runs in the loop calls us and may wait for the outcome, and all below it too.
         context = contextvars.copy_context()

@@ -27,16 +27,21 @@ class Portal:
     Args:
         world: The async library that runs in it.
         name: The name of the thread.
+
+    Attributes:
+        blocked: How many methods, one inside the other, block the loop now.
     """
 
     def __init__(self, world: World, name: str) -> None:
+        self.blocked = 0
         run = _RUNNERS[world]()
         self._run = run
         self._busy: set[Future[Any]] = set()
         self._closing = False
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=run.run_in_thread, name=name, daemon=True)
-        self._thread.start()
+        self._thread = thread = threading.Thread(target=run.run_in_thread, name=name, daemon=True)
+        vars(thread)["portal"] = weakref.ref(self)
+        thread.start()
         run.started.wait()
         if run.failure is not None:
             raise run.failure
@@ -50,6 +55,12 @@ class Portal:
         # Who has the result finds the loop idle; what was cancelled may still be cleaning up.
         with self._lock:
             return any(not future.done() or future.cancelled() for future in self._busy)
+
+    @classmethod
+    def of_this_thread(cls) -> Portal | None:
+        """Return the portal whose thread is calling, if there is one."""
+        found: weakref.ref[Portal] | None = getattr(threading.current_thread(), "portal", None)
+        return None if found is None else found()
 
     def here(self) -> bool:
         """Tell whether the calling thread is the portal's."""

@@ -30,6 +30,7 @@ from connectors._executor import Executor
 from connectors._flags import Parallelization
 from connectors._flight import annotate
 from connectors._levels import PROCESS, SEQUENTIAL, THREAD
+from connectors._portal import Portal
 
 from ._nodes import acquire_again, lock, release_all
 from ._run import Run
@@ -122,6 +123,10 @@ def _landed(run: Run, job: Job, future: Future[Any]) -> None:
     job.future = None
     if job.writes:
         end_writing(job, job.block)
+    if future.cancelled() and run.broken:
+        with lock:
+            run.give_back(job)
+        return
     if future.cancelled():
         error: BaseException | None = asyncio.CancelledError(f"{job.node.label()} was cancelled")
         value = None
@@ -178,6 +183,11 @@ def _muster(run: Run) -> None:
     """Have the jobs for threads done, by as many crews as the pool has threads for."""
     executor = run.executor
     size = executor.thread_count
+    if not size:
+        with lock:
+            run.crews += 1
+        _disband(run, ExecutorClosedError(executor.name))
+        return
     while True:
         with lock:
             if not run.lacks_crew(size):
@@ -270,21 +280,18 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
                 run.advance()
                 if goal.done and run.finished:
                     return
+                job, level = None, SEQUENTIAL
                 if inline and not (run.away or run.threaded):
-                    run.running += 1
-                    job = inline.pop()
-                else:
+                    job = _taken(run, inline)
+                elif inline:
                     job = _next(run)
-                level = SEQUENTIAL
-                if job is None and going_on and handed >= _PATIENCE and _alone(run):
-                    run.running += 1
-                    job, level = run.threaded.pop(), THREAD
+                elif going_on and handed >= _PATIENCE and _alone(run):
+                    job, level = _taken(run, run.threaded), THREAD
                 if job is None:
                     bell = bell or _bell()
                     asleep = _sleeps(run, bell.release)
             if job is not None:
                 going_on = True
-                run.present = job
                 if job.call is not None:
                     value, error = _perform(run, job, level)
                     continue
@@ -295,15 +302,16 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
                     value = job.function(job.block, *job.args, **job.kwargs)
                     if job.check is not None:
                         job.conclude()
-                except BaseException as failure:
+                except Exception as failure:
                     annotate(failure, job.node.label(), run.executor.name, level)
                     error = failure
-                if job.writes:
-                    end_writing(job, job.block)
+                finally:
+                    if job.writes:
+                        end_writing(job, job.block)
             elif not asleep:
                 _set_off(run)
             elif bell is not None:
-                bell.acquire()
+                _wait(bell)
                 going_on = False
                 handed += 1
     except BaseException:
@@ -316,6 +324,19 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
         if held is not None:
             acquire_again(held)
         del job, goal
+
+
+def _wait(bell: threading.Lock) -> None:
+    portal = Portal.of_this_thread()
+    if portal is None:
+        bell.acquire()
+        return
+    # An async method reads without awaiting: what is scheduled now must not wait for its loop.
+    portal.blocked += 1
+    try:
+        bell.acquire()
+    finally:
+        portal.blocked -= 1
 
 
 def _alone(run: Run) -> bool:
@@ -350,17 +371,18 @@ async def drive_async(run: Run) -> None:
     try:
         while True:
             with lock:
-                if job is not None:
-                    run.complete(job, value, error)
-                    del value, error
                 run.advance()
                 if run.finished:
                     return
                 job = _next(run)
                 asleep = job is None and _sleeps(run, wake)
             if job is not None:
-                run.present = job
                 value, error = _perform(run, job, SEQUENTIAL)
+                if error is not None and not isinstance(error, Exception):
+                    raise error  # noqa: TRY301 - it is not for the tasks but for the caller
+                with lock:
+                    run.complete(job, value, error)
+                job = value = error = None
             elif asleep:
                 await wait()
                 begin = time.perf_counter()
@@ -384,8 +406,16 @@ def _next(run: Run) -> Job | None:
         return None
     if run.threaded and run.lacks_crew(run.executor.thread_count):
         return None
+    return _taken(run, run.inline)
+
+
+def _taken(run: Run, queue: list[Job]) -> Job:
+    """Take a job from *queue*, for the thread that conducts."""
+    run.present = job = queue[-1]
+    run.settled = False
     run.running += 1
-    return run.inline.pop()
+    queue.pop()
+    return job
 
 
 def _set_off(run: Run) -> None:
@@ -429,6 +459,7 @@ def _sleeps(run: Run, bell: Callable[[], object]) -> bool:
 def _break_off(run: Run) -> None:
     """Stop what runs elsewhere and can be stopped."""
     with lock:
+        run.broken = True
         futures = [
             job.future for task in run.tasks for job in task.jobs() if job.future is not None
         ]

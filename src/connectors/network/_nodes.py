@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,20 @@ if TYPE_CHECKING:
     from ._tasks import Task
 
 lock: Any = threading.RLock()
+
+
+#: Counts the forks that led to this process: what was under way before goes on elsewhere.
+generation = 0
+
+
+def _in_child() -> None:
+    global generation  # noqa: PLW0603 - a fact about this process
+    generation += 1
+    lock._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def release_all() -> Any:
@@ -214,6 +229,9 @@ class Source(Node):
         """Return the cell for *key*."""
         raise NotImplementedError
 
+    def forget_cell(self, cell: Cell) -> None:
+        """Forget *cell*, which nothing needs, if there may be any number of such."""
+
     def links(self) -> list[Link]:
         """Return all that this source feeds."""
         return [link for cell in self.cells() for link in cell.links.values()]
@@ -312,6 +330,11 @@ class MultiOutputSource(Source):
         if cell is None:
             cell = self._keyed.setdefault(key, Cell(key))
         return cell
+
+    def forget_cell(self, cell: Cell) -> None:
+        """Forget *cell*, which nothing needs."""
+        if self._keyed.get(cell.key) is cell:
+            del self._keyed[cell.key]
 
     def change(self) -> None:
         """Take note that the state did change: what was computed is out of date."""

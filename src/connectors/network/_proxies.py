@@ -189,8 +189,8 @@ class MultiInputProxy(SingleInputProxy):
             stored: Recipe = self._connector()._store(key, args, kwargs)
             return stored
         store = self._decorator.store(self._instance)
-        recipe = store.recipe((), self._decorator.executor, key, args, kwargs)
-        return recipe
+        fresh: Recipe = store.recipe((), self._decorator.executor, key, args, kwargs)
+        return fresh
 
 
 class MultiInputAssociateProxy(Operable):

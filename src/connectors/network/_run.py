@@ -13,7 +13,7 @@ from typing import Any
 from connectors._errors import CycleError
 from connectors._flags import Laziness, Parallelization
 
-from . import _waves
+from . import _nodes, _waves
 from ._nodes import WHOLE, Cell, MultiSink, Node, SingleSink, Sink, Source
 from ._tasks import (
     Job,
@@ -65,7 +65,8 @@ class Goal(Task):
         if self.state == 0:
             self.state = 1
             for ask, *what in self.wanted:
-                self.value = ask(self.run, *what, self)
+                value = ask(self.run, *what, self)
+                self.value = None if isinstance(value, Task) else value
         if not self.missing:
             self.end()
 
@@ -95,8 +96,10 @@ class Extras(Task):
 
     def told(self, other: Task, value: Any, error: BaseException | None) -> None:  # noqa: ARG002
         """Take note that *other* is done."""
-        self.missing -= 1
-        if error is not None:
+        self._heard_of(other)
+        if error is not None and not isinstance(error, Exception):
+            self.run.goal.errors.append(error)  # it is meant for the caller, whoever met it
+        elif error is not None:
             _logger.error(
                 "%s could not be brought up to date; its next read raises this again",
                 ", ".join(other.labels()) or "an input",
@@ -120,10 +123,13 @@ class Run:
         outside: How many times a task waits for one of another run.
         crews: How many threads work on `threaded`, or are about to.
         busy: How many of them run a job.
+        generation: The process in which it began, counted in forks.
         epoch: How many changes were complete when it began, and are seen by all that it does.
         parent: The job during which the run was begun.
         present: The job that the thread that conducts runs now.
         closed: Nobody waits for it any more; what runs is brought to its end.
+        settled: The end of that job is known.
+        broken: Something came from outside and ended it: Ctrl-C, a cancellation.
         help: A job of another run that is to be done here, with that run.
         bell: Wakes the thread or coroutine that conducts the run, if it sleeps.
     """
@@ -135,6 +141,8 @@ class Run:
     closed = False
     bell: Callable[[], object] | None = None
     present: Job | None = None
+    settled = True
+    broken = False
     help: tuple[Run, Job, Parallelization] | None = None
     extras: Extras | None = None
     value: Any = None
@@ -158,6 +166,7 @@ class Run:
         self.uneventful = executor.uneventful
         self.identity = executor._identity
         self.epoch = _waves.epoch
+        self.generation = _nodes.generation
         self.goal = Goal(self, wanted, patient=patient)
         if self.parent is not None:
             self.parent.nested = [*self.parent.nested, self]
@@ -173,12 +182,21 @@ class Run:
         return goal.lost or self.extras is None or not self.extras.missing
 
     @property
+    def awaited(self) -> Task:
+        """The task for whose end the caller waits now."""
+        if self.goal.done and self.extras is not None:
+            return self.extras
+        return self.goal
+
+    @property
     def stalled(self) -> bool:
         """Whether all its tasks wait for each other, or for those of other runs."""
         return not (self.running or self.inline or self.threaded or self.away)
 
     def lacks_crew(self, size: int) -> bool:
         """Tell whether one more thread, of *size* at most, would find something to do."""
+        if not size:  # there is no pool any more
+            return bool(self.threaded) and not self.crews
         return self.crews < size and self.crews - self.busy < len(self.threaded)
 
     # What tasks ask for
@@ -187,7 +205,7 @@ class Run:
         """Have the cell for *key* computed, for *waiter*; return its result or its task."""
         cell = source.cell(key)
         task = cell.task
-        if task is None:
+        if task is None or task.run.generation != _nodes.generation:
             if source.fresh(cell) and not source._holds:
                 self.deliver(source, cell, cell.result, source._changes)
                 return cell.result
@@ -205,7 +223,7 @@ class Run:
     def request_sink(self, sink: Sink, waiter: Task) -> None:
         """Have *sink* brought up to date, for *waiter*."""
         task = sink._task
-        if task is None:
+        if task is None or task.run.generation != _nodes.generation:
             if not sink._active:
                 for observer in sink._observers:
                     observer._announcers.pop(sink._ref, None)
@@ -313,6 +331,8 @@ class Run:
         job.args = ()
         self.running -= 1
         task.given -= 1
+        if job is self.present:
+            self.settled = True
         if task.done:
             return
         if error is None:
@@ -327,6 +347,14 @@ class Run:
             self.stack.clear()
             self._abort_idle()
 
+    def give_back(self, job: Job) -> None:
+        """Take note that *job* was stopped because nobody here waits for it any more."""
+        task = job if isinstance(job, Task) else job.task
+        if task is not None:
+            task.given -= 1
+            if not task.done and self.closed:
+                task.abort()
+
     def close(self) -> None:
         """Begin nothing any more; what other runs wait for, they do themselves."""
         self.closed = True
@@ -338,6 +366,8 @@ class Run:
                 task = job if isinstance(job, Task) else job.task
                 assert task is not None
                 task.given -= 1
+        if self.present is not None and not self.settled:
+            self.give_back(self.present)  # it was interrupted: what it is for is done anew
         self._abort_idle()
         if self.parent is not None:
             self.parent.nested = [run for run in self.parent.nested if run is not self]
@@ -386,7 +416,8 @@ class Run:
         path: list[Task] = []
         on_path: set[Task] = set()
         seen: set[Task] = set()
-        work: list[Task | None] = [self.goal]
+        by_the_way = self.awaited is self.extras
+        work: list[Task | None] = [self.awaited]
         while work:
             task = work.pop()
             if task is None:
@@ -394,6 +425,9 @@ class Run:
                 continue
             if task in on_path:
                 begin = path.index(task)
+                if by_the_way and self.extras is not None:
+                    self.extras.missing = 0  # what is wanted by the way can wait for its own read
+                    return None
                 labels = [label for member in path[begin:] for label in member.labels()]
                 self.goal.end(error=CycleError([*labels[::-1], *labels[-1:]]))
                 return None
@@ -408,7 +442,7 @@ class Run:
                     level = None if self.parent is None else task.run.hand_over(job)
                     if level is not None:
                         return task.run, job, level
-                work += [run.goal for job in task.jobs() for run in job.nested if not run.goal.done]
+                work += [run.awaited for job in task.jobs() for run in job.nested]
             else:
                 work += [other for other in task.waits if not other.done]
         return None

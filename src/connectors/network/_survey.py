@@ -241,7 +241,7 @@ class Survey:
             names = self._declared[id(cls)] = [part.name for part in decorators_of(cls)]
         attributes = getattr(block, "__dict__", None) or {}
         found = [attributes.get(name) for name in names]
-        return [each for each in found if isinstance(each, Connector) and each._block() is block]  # type: ignore[attr-defined]
+        return [each for each in found if isinstance(each, Connector) and each._block() is block]
 
     def _discover(self) -> None:
         while self._todo:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 SEQUENTIAL = Parallelization.SEQUENTIAL
 _NO_KEYWORDS: Mapping[str, Any] = {}
+_NO_WAITS: dict[Any, int] = {}
 #: The job that the present code is a part of.
 current_job: contextvars.ContextVar[Job | None] = contextvars.ContextVar(
     "current_job", default=None
@@ -96,7 +97,7 @@ class Task(Job):
     Attributes:
         run: Whose task it is.
         waiters: The tasks that wait for it.
-        waits: The tasks for which it waits, or has waited.
+        waits: The tasks for which it waits, and for how many parts of each.
         missing: How many of them are not done.
         error: Why it has to fail.
         given: How many jobs it has given out and not been told the end of.
@@ -104,7 +105,7 @@ class Task(Job):
 
     # Most tasks need few of these, and most runs are short.
     waiters: list[Task] | tuple[()] = ()
-    waits: list[Task] | tuple[()] = ()
+    waits: dict[Task, int] = _NO_WAITS
     missing = 0
     error: BaseException | None = None
     given = 0
@@ -145,16 +146,16 @@ class Task(Job):
         """Go on when *other* is done, or *what* if that is only a part of it."""
         other.join(self, what)
         if self.waits:
-            self.waits.append(other)
+            self.waits[other] = self.waits.get(other, 0) + 1
         else:
-            self.waits = [other]
+            self.waits = {other: 1}
         self.missing += 1
         if other.run is not self.run:
             self.run.outside += 1
 
     def end(self, value: Any = None, error: BaseException | None = None) -> None:
         """Be done, with *value* or *error*."""
-        waiters, self.waiters, self.waits = self.waiters, (), ()
+        waiters, self.waiters, self.waits = self.waiters, (), _NO_WAITS
         self.done = True
         self.release()
         for waiter in waiters:
@@ -163,7 +164,7 @@ class Task(Job):
     def told(self, other: Task, value: Any, error: BaseException | None) -> None:  # noqa: ARG002
         """Take note that *other* is done."""
         run = self.run
-        self.missing -= 1
+        self._heard_of(other)
         if other.run is not run:
             run.outside -= 1
             run.ring()
@@ -180,9 +181,16 @@ class Task(Job):
         elif not self.missing:
             run.stack.append(self)
 
+    def _heard_of(self, other: Task) -> None:
+        self.missing -= 1
+        if self.waits.get(other, 0) > 1:
+            self.waits[other] -= 1
+        elif self.waits:
+            self.waits.pop(other, None)
+
     def abort(self) -> None:
         """Give up; tasks of other runs that wait for this one begin anew."""
-        waiters, self.waiters, self.waits = self.waiters, (), ()
+        waiters, self.waiters, self.waits = self.waiters, (), _NO_WAITS
         self.done = True
         self.release()
         for waiter in waiters:
@@ -190,7 +198,7 @@ class Task(Job):
 
     def send_away(self, waiter: Task) -> None:
         """Have *waiter* do itself what it waits for."""
-        waiter.missing -= 1
+        waiter._heard_of(self)
         run = waiter.run
         if run is not self.run:
             run.outside -= 1
@@ -393,8 +401,11 @@ class Walk(Task):
     def _passed(self, value: Any) -> None:
         """Take note that the last node of the path is done."""
         path = self.path
-        node, part = path.pop()
+        node, part = path[-1]
         what = _leave(node, part)
+        path.pop()
+        if part.__class__ is Cell and not part.links and part.result is NOTHING:
+            node.forget_cell(part)
         if self.joined is not None:
             for waiter in self.joined.pop(what, ()):
                 waiter.told(self, value, None)
@@ -568,15 +579,15 @@ class MultiTask(Task):
     sink: MultiSink
 
     def __init__(self, run: Run, sink: MultiSink, *, pull: bool = False) -> None:
-        super().__init__(run)
         self.sink = sink
-        sink._task = self
         self.pull = pull
         self.out: list[Job] = []
         self.changes: list[tuple[Any, Any]] = []
         self.steps: Generator[_Step, list[Any], None] | None = None
         self.results: list[Any] = []
         self.undone = 0
+        super().__init__(run)
+        sink._task = self
 
     def step(self) -> None:
         """Go on, as far as that is possible now."""
@@ -616,6 +627,11 @@ class MultiTask(Task):
         if not self.undone:
             results, self.results = self.results, []
             self._advance(results)
+
+    def abort(self) -> None:
+        """Give up; what was done before was done."""
+        self.failed()
+        super().abort()
 
     def failed(self) -> None:
         """Take note that what was done before was done."""
