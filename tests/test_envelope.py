@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 
 import pytest
@@ -165,6 +166,118 @@ def test_an_exception_that_unpickles_as_something_else_is_described():
         raise Liar
 
     assert isinstance(answer(Call(lie)).error, (RemoteError, TypeError))
+
+
+def frames_of(error):
+    return [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+@pytest.mark.parametrize("depth", [500, 900, 10_000])
+def test_an_exception_from_deep_inside_comes_back_as_itself(depth):
+    """However deep a call was, what it raised comes back, with both ends of the traceback."""
+
+    def descend(level):
+        return descend(level + 1) if level < depth else divide(1, 0)
+
+    error = answer(Call(descend, (0,))).error
+
+    names = frames_of(error)
+    assert type(error) in (ZeroDivisionError, RecursionError)
+    assert names[:2] == ["descend", "descend"]
+    assert len(names) == 101
+    assert names[50].endswith(" calls")
+    assert "left out" in "".join(traceback.format_exception(error))
+
+
+def test_a_recursion_error_comes_back_as_itself():
+    """Who expects a RecursionError of a call catches one."""
+
+    def for_ever():
+        return for_ever()
+
+    assert type(answer(Call(for_ever), elsewhere).error) is RecursionError
+
+
+def test_exceptions_that_lead_to_each_other_come_back():
+    """A chain of causes that leads back to where it began does so for the caller."""
+
+    def chase():
+        one, two = ValueError("one"), KeyError("two")
+        one.__context__, two.__cause__ = two, one
+        raise one
+
+    error = answer(Call(chase), elsewhere).error
+
+    assert type(error) is ValueError
+    assert type(error.__context__) is KeyError
+    assert error.__context__.__cause__ is error
+
+
+def test_a_long_chain_of_causes_is_shortened():
+    """An exception with thousands of causes comes back with those that are next to it."""
+
+    def chain():
+        last = None
+        for number in range(3000):
+            error = ValueError(number)
+            error.__cause__ = last
+            last = error
+        raise last
+
+    error = answer(Call(chain), elsewhere).error
+    numbers = []
+    while error is not None:
+        numbers.append(error.args[0])
+        error = error.__cause__
+
+    assert numbers == list(range(2999, 2799, -1))
+
+
+def test_a_group_comes_back_with_the_tracebacks_of_its_members():
+    """The members of a group have their own tracebacks and may lead to the group."""
+
+    def group():
+        try:
+            divide(1, 0)
+        except ZeroDivisionError as error:
+            member = error
+        both = ExceptionGroup("both", [member, ValueError("two")])
+        member.__context__ = both
+        raise both
+
+    error = answer(Call(group), elsewhere).error
+
+    assert [type(member) for member in error.exceptions] == [ZeroDivisionError, ValueError]
+    assert frames_of(error.exceptions[0]) == ["group", "divide"]
+    assert error.exceptions[0].__context__ is error
+
+
+def test_an_exception_with_a_cause_that_cannot_travel_comes_back_as_itself():
+    """What stands for a cause that cannot be pickled is a RemoteError; the rest is as it was."""
+
+    def chained():
+        error = ValueError("held")
+        error.lock = threading.Lock()
+        raise KeyError("key") from error
+
+    error = answer(Call(chained), elsewhere).error
+
+    assert type(error) is KeyError
+    assert isinstance(error.__cause__, RemoteError)
+    assert error.__cause__.message == "held"
+
+
+@pytest.mark.parametrize("name", ["__str__", "__reduce__"])
+def test_an_exception_that_exits_when_it_is_looked_at_fails_its_call_only(name):
+    """The text or the pickling of an exception does not end the process."""
+
+    def leaves(self):
+        raise SystemExit
+
+    def fail():
+        raise type("Strange", (Exception,), {name: leaves})
+
+    assert type(answer(Call(fail)).error).__name__ in ("Strange", "RemoteError")
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
