@@ -100,6 +100,41 @@ def log_and_warn(text):
     return text
 
 
+class TwoWarning(UserWarning):
+    """Cannot be made of its text alone."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def log_badly():
+    logging.getLogger("jobs").warning("%d things", "many")
+    return "fine"
+
+
+def log_extra(**extra):
+    logging.getLogger("jobs").warning("extra", extra=extra)
+    return "fine"
+
+
+def log_locks():
+    return log_extra(door=threading.Lock(), number=1)
+
+
+def log_errors():
+    return log_extra(error=TwoArguments("one", "two"), strange=Unrebuildable("the text"))
+
+
+def warn_with_two():
+    warnings.warn(TwoWarning("one", "two"), stacklevel=1)
+    return "fine"
+
+
+def log_and_fail():
+    logging.getLogger("jobs").warning("failing")
+    raise ValueError("the call's own")
+
+
 def leave(error=SystemExit):
     raise error(3)
 

@@ -20,31 +20,40 @@ from jobs import (
     Lock,
     Slotted,
     TwoArguments,
+    TwoWarning,
     add,
     divide,
     fail_unpicklably,
     fail_with_two,
     keywords,
     leave,
+    log_and_fail,
     log_and_warn,
+    log_badly,
+    log_errors,
+    log_locks,
     unpicklable_result,
     variable,
+    warn_with_two,
 )
 
 TESTS = os.path.dirname(__file__)
 
 
-def elsewhere(sealed):
-    """Open an envelope in a process of its own and return what comes back."""
+def opened_elsewhere(sealed):
+    """Open an envelope in a process of its own and return what comes of it."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from connectors._envelope import open_envelope\n"
         "sys.stdout.buffer.write(open_envelope(sys.stdin.buffer.read()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, TESTS], input=sealed, capture_output=True, check=True
-    )
-    return done.stdout
+    command = [sys.executable, "-c", program, TESTS]
+    return subprocess.run(command, input=sealed, capture_output=True, check=True)
+
+
+def elsewhere(sealed):
+    """Open an envelope in a process of its own and return what comes back."""
+    return opened_elsewhere(sealed).stdout
 
 
 def answer(call, where=open_envelope, **how):
@@ -380,6 +389,98 @@ def test_records_below_the_callers_level_stay_away(caplog):
         answer(Call(log_and_warn, ("smoke",)), elsewhere)
 
     assert not [record for record in caplog.records if record.name == "jobs"]
+
+
+def test_a_record_that_cannot_be_formatted_fails_no_call():
+    """Whoever logs badly is told so on stderr, as by every handler of logging."""
+    done = opened_elsewhere(seal(Call(log_badly)))
+
+    assert unseal(done.stdout, "log_badly", "test").value == "fine"
+    assert b"--- Logging error ---" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (log_locks, {"door": "lock", "number": "1"}),
+        (log_errors, {"error": "one and two", "strange": "the text"}),
+    ],
+)
+def test_what_cannot_travel_of_a_record_is_told_by_its_text(caplog, function, found):
+    """A record arrives, whatever it holds; what cannot be pickled or unpickled is its text."""
+    assert answer(Call(function), elsewhere).value == "fine"
+
+    (record,) = (record for record in caplog.records if record.name == "jobs")
+    assert all(text in str(getattr(record, name)) for name, text in found.items())
+
+
+def test_a_warning_with_a_constructor_of_its_own_arrives():
+    """A warning that cannot be made of its text alone is the warning that it was."""
+    with pytest.warns(TwoWarning, match="one and two"):
+        assert answer(Call(warn_with_two), elsewhere).value == "fine"
+
+
+def test_a_warning_of_a_local_class_arrives():
+    """A warning of a class that travels by value is one of that class."""
+
+    class LocalWarning(UserWarning):
+        pass
+
+    def warn():
+        warnings.warn(LocalWarning("by value"), stacklevel=1)
+        return "fine"
+
+    with pytest.warns(LocalWarning):
+        assert answer(Call(warn), elsewhere).value == "fine"
+
+
+def test_a_warning_that_is_an_error_here_is_logged(caplog):
+    """A filter that makes errors of warnings does not fail a call that has ended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert answer(Call(log_and_warn, ("ice",)), elsewhere).value == "ice"
+
+    assert "log_and_warn on test warned: UserWarning: beware of ice" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_handler_that_raises_decides_no_outcome(caplog, kind):
+    """The caller gets the call's own error, and a debug record tells of the handler's."""
+
+    class Raising(logging.Handler):
+        def emit(self, record):
+            raise kind("the handler's own")
+
+    logger, handler = logging.getLogger("jobs"), Raising()
+    logger.addHandler(handler)
+    try:
+        with caplog.at_level(logging.DEBUG, "connectors"):
+            error = answer(Call(log_and_fail), elsewhere).error
+    finally:
+        logger.removeHandler(handler)
+
+    assert type(error) is ValueError
+    assert "news of log_and_fail on test is dropped" in caplog.text
+
+
+def test_a_handler_of_all_records_that_raises_decides_no_outcome():
+    """Nor does one that raises again when it is told of."""
+
+    class Raising(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError("the handler's own")
+
+    handler, level = Raising(), logging.root.level
+    back = elsewhere(seal(Call(log_and_fail)))
+    logging.root.addHandler(handler)
+    logging.root.setLevel(logging.DEBUG)
+    try:
+        error = unseal(back, "log_and_fail", "test").error
+    finally:
+        logging.root.removeHandler(handler)
+        logging.root.setLevel(level)
+
+    assert type(error) is ValueError
 
 
 def test_buffers_travel_out_of_band():

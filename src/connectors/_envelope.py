@@ -136,9 +136,9 @@ def unseal(data: bytes, label: str, executor: str) -> Answer:
             value = pickle.loads(payload)
         else:
             error = unpack_error(payload)
-        _relay.deliver(news, label, executor)
     except Exception as failure:
         error = failure
+    _relay.deliver(news, label, executor)
     return Answer(value, error, pid, started, duration)
 
 
