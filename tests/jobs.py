@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
 import os
 import signal
@@ -64,6 +65,11 @@ class Counter:
 
 def add(a, b=1):
     return a + b
+
+
+@functools.lru_cache
+def cached(number):
+    return number
 
 
 def pid(*_):

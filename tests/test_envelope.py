@@ -1,6 +1,9 @@
 """The envelope: what travels, what comes back, and what is said of what cannot."""
 
 import contextvars
+import dataclasses
+import functools
+import gc
 import logging
 import os
 import pickle
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import typing
 import warnings
 
 import pytest
@@ -22,6 +26,7 @@ from jobs import (
     TwoArguments,
     TwoWarning,
     add,
+    cached,
     divide,
     fail_unpicklably,
     fail_with_two,
@@ -98,6 +103,151 @@ def test_local_classes_come_back_as_themselves():
         pass
 
     assert type(answer(Call(Local), elsewhere).value) is Local
+
+
+def test_a_local_class_stays_as_it_is_when_an_instance_comes_back():
+    """What the caller or the call made of a class meanwhile is not overwritten by a result."""
+
+    class Local:
+        limit = 1
+        table = {}  # noqa: RUF012 - shared on purpose
+
+        def method(self):
+            return self.limit
+
+    def change(local):
+        type(local).limit = 2
+        return local, Local
+
+    call, method, table = Call(change, (Local(),)), Local.method, Local.table
+    back = elsewhere(seal(call))
+    Local.limit = 3
+    local, kind = unseal(back, "change", "test").value
+
+    assert type(local) is kind is Local
+    assert (Local.limit, local.method(), Local.method, Local.table) == (3, 3, method, table)
+    assert Local.table is table
+
+
+def test_a_class_that_comes_back_is_not_made_again():
+    """A result runs no ``__init_subclass__`` of the caller's classes."""
+    made = []
+
+    class Base:
+        def __init_subclass__(cls):
+            made.append(cls)
+
+    class Local(Base):
+        pass
+
+    assert type(answer(Call(Local), elsewhere).value) is Local
+    assert made == [Local]
+
+
+def test_a_class_that_is_gone_here_comes_back_nevertheless():
+    """An instance of a class that nobody knows any more comes back with a class like it."""
+
+    def call():
+        class Local:
+            number = 7
+
+        return Call(Local)
+
+    sealed = seal(call())
+    gc.collect()
+
+    assert unseal(elsewhere(sealed), "Local", "test").value.number == 7
+
+
+def test_instances_with_slots_travel():
+    """Local classes with slots have them in another process too, and so do their instances."""
+
+    class Slots:
+        __slots__ = ("__private", "shown")
+
+        def __init__(self):
+            self.shown, self.__private = 1, 2
+
+        def sum(self):
+            return self.shown + self.__private
+
+    @dataclasses.dataclass(slots=True, frozen=True)
+    class Point:
+        x: int = 3
+
+    class Pair(typing.NamedTuple):
+        one: int
+        two: int = 5
+
+    def visit(slots, point, pair):
+        assert not hasattr(slots, "__dict__")
+        return slots, point, pair, Slots(), slots.sum() + point.x + pair.two
+
+    slots, point, pair, new, total = answer(
+        Call(visit, (Slots(), Point(), Pair(4))), elsewhere
+    ).value
+
+    assert total == 1 + 2 + 3 + 5
+    assert (slots.sum(), new.sum(), point, pair) == (3, 3, Point(), Pair(4))
+    assert type(slots) is type(new) is Slots
+
+
+def test_cached_functions_travel():
+    """A local function with a cache travels, with a cache of its own, and may call itself."""
+
+    @functools.lru_cache(maxsize=7)
+    def fibonacci(number):
+        return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+
+    def size():
+        return fibonacci.cache_parameters()["maxsize"]
+
+    assert answer(Call(fibonacci, (80,)), elsewhere).value == 23416728348467685
+    assert answer(Call(size), elsewhere).value == 7
+
+
+def test_a_cached_function_that_can_be_imported_is_imported():
+    """A function of a module is itself in the worker, with the cache that it has there."""
+    assert answer(Call(lambda: cached), elsewhere).value is cached
+
+
+def test_cached_properties_travel():
+    """A local class may have a cached property."""
+
+    class Local:
+        @functools.cached_property
+        def number(self):
+            return 42
+
+    def visit(local):
+        return local.number, local
+
+    number, local = answer(Call(visit, (Local(),)), elsewhere).value
+
+    assert (number, vars(local), local.number) == (42, {"number": 42}, 42)
+
+
+def test_the_part_of_a_local_class_at_fault_is_named():
+    """So is an attribute of a class that travels by value."""
+
+    class Local:
+        lock = threading.Lock()
+
+    with pytest.raises(PicklingError) as caught:
+        seal(Call(print, (Local(),)))
+
+    assert caught.value.culprit == "the class of args[0].lock"
+
+
+def test_the_global_at_fault_is_named():
+    """So is a global of a function that travels by value."""
+    names = {"__name__": "__main__", "gate": threading.Lock()}
+    exec("def wait():\n    return gate", names)
+
+    with pytest.raises(PicklingError) as caught:
+        seal(Call(names["wait"]))
+
+    assert caught.value.culprit == "gate in the globals of the function"
 
 
 def test_an_exception_comes_back_as_itself():

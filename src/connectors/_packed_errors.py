@@ -149,10 +149,11 @@ def _joined(errors: list[BaseException], links: list[_Links]) -> BaseException:
 def _dump(value: Any) -> bytes:
     import io
 
-    import cloudpickle
     from tblib import pickling_support
 
-    class ErrorPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
+    from . import _by_value
+
+    class ErrorPickler(_by_value.Pickler):
         """Pickles exceptions without what they are linked with."""
 
         def reducer_override(self, obj: Any) -> Any:
