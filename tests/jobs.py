@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
 import os
 import signal
@@ -66,6 +67,11 @@ def add(a, b=1):
     return a + b
 
 
+@functools.lru_cache
+def cached(number):
+    return number
+
+
 def pid(*_):
     return os.getpid()
 
@@ -98,6 +104,41 @@ def log_and_warn(text):
     logging.getLogger("jobs").info("said %s", text)
     warnings.warn(f"beware of {text}", UserWarning, stacklevel=1)
     return text
+
+
+class TwoWarning(UserWarning):
+    """Cannot be made of its text alone."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def log_badly():
+    logging.getLogger("jobs").warning("%d things", "many")
+    return "fine"
+
+
+def log_extra(**extra):
+    logging.getLogger("jobs").warning("extra", extra=extra)
+    return "fine"
+
+
+def log_locks():
+    return log_extra(door=threading.Lock(), number=1)
+
+
+def log_errors():
+    return log_extra(error=TwoArguments("one", "two"), strange=Unrebuildable("the text"))
+
+
+def warn_with_two():
+    warnings.warn(TwoWarning("one", "two"), stacklevel=1)
+    return "fine"
+
+
+def log_and_fail():
+    logging.getLogger("jobs").warning("failing")
+    raise ValueError("the call's own")
 
 
 def leave(error=SystemExit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -61,6 +62,14 @@ def _attributes(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         names = value.__code__.co_freevars
         cells = zip(names, closure, strict=True)
         yield from ((f"{name} in the closure of {path}", c.cell_contents) for name, c in cells)
+    if isinstance(value, types.FunctionType):
+        names = value.__code__.co_names
+        known = value.__globals__
+        yield from (
+            (f"{name} in the globals of {path}", known[name]) for name in names if name in known
+        )
+    if isinstance(value, type):
+        yield from ((f"{path}.{name}", part) for name, part in vars(value).items())
     owner = getattr(value, "__self__", None)
     if owner is not None and not isinstance(owner, type(__builtins__)):
         yield f"{path}.__self__", owner
@@ -72,6 +81,7 @@ def _attributes(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             for name in _slots(kind):
                 if hasattr(value, name):
                     yield f"{path}.{name}", getattr(value, name)
+        yield f"the class of {path}", type(value)
 
 
 def _slots(kind: type) -> tuple[str, ...]:

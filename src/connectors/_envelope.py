@@ -137,9 +137,9 @@ def unseal(data: bytes, label: str, executor: str) -> Answer:
             value = pickle.loads(payload)
         else:
             error = unpack_error(payload)
-        _relay.deliver(news, label, executor)
     except Exception as failure:
         error = failure
+    _relay.deliver(news, label, executor)
     return Answer(value, error, pid, started, duration)
 
 
@@ -159,10 +159,10 @@ def dump(value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
     except Exception:
         data = None
     if data is None or b"__main__" in data or _by_value_modules():
-        import cloudpickle
+        from . import _by_value
 
         buffers.clear()
-        data = cloudpickle.dumps(value, protocol=5, buffer_callback=keep)
+        data = _by_value.dumps(value, keep)
     if buffer_callback is not None:
         for buffer in buffers:
             buffer_callback(buffer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import operator
@@ -13,12 +14,17 @@ from typing import Any, TextIO
 
 import attrs
 
+from ._packed_errors import PackedError, pack_error, unpack_error
+
 _News = tuple[bytes, ...]
+_Packed = tuple[bytes | None, str]  # a value, if it can be pickled, and its text
 
 _collected: contextvars.ContextVar[News | None] = contextvars.ContextVar("_collected", default=None)
 _open: list[News] = []
 _loggers: tuple[int, tuple[logging.Logger, ...]] = (-1, ())
 _levels: tuple[Any, tuple[int, ...], Mapping[str, int]] = (None, (), {})
+_logger = logging.getLogger("connectors")
+_PLAIN = (type(None), str, int, float, bool)
 _level = operator.attrgetter("level")
 _registries: dict[str, dict[Any, Any]] = {}
 
@@ -33,14 +39,34 @@ class News:
         """Return what was collected, as it travels."""
         return tuple(self.items)
 
-    def add(self, kind: str, item: Any) -> None:
-        """Keep *item*, or what can travel of it."""
-        try:
-            self.items.append(pickle.dumps((kind, item)))
-        except Exception:
-            if kind == "log":
-                plain = {key: value for key, value in item.items() if _is_plain(value)}
-                self.items.append(pickle.dumps((kind, plain)))
+    def add_record(self, item: Mapping[str, Any]) -> None:
+        """Keep the attributes of a log record; of what cannot travel, the text."""
+        plain = {key: value for key, value in item.items() if type(value) in _PLAIN}
+        others = {key: _packed(item[key]) for key in item.keys() - plain.keys()}
+        self.items.append(pickle.dumps(("log", (plain, others))))
+
+    def add_warning(self, message: Warning, filename: str, lineno: int) -> None:
+        """Keep a warning, as exceptions are kept."""
+        item = (pack_error(message), str(message), filename, lineno)
+        self.items.append(pickle.dumps(("warning", item)))
+
+
+def _packed(value: Any) -> _Packed:
+    try:
+        text = str(value)
+    except Exception:
+        text = f"<{type(value).__qualname__}>"
+    try:
+        return pickle.dumps(value), text
+    except Exception:
+        return None, text
+
+
+def _unpacked(data: bytes | None, text: str) -> Any:
+    try:
+        return text if data is None else pickle.loads(data)
+    except Exception:
+        return text
 
 
 def levels() -> Mapping[str, int]:
@@ -100,18 +126,44 @@ class collecting:  # noqa: N801 - a context manager, as those of contextlib are 
 
 
 def deliver(news: _News, label: str, executor: str) -> None:
-    """Hand *news* of the call *label* to the handlers and the warning filters of this process."""
+    """Hand *news* of the call *label* to the handlers and the warning filters of this process.
+
+    What they raise is no matter of the call.
+    """
     for packed in news:
-        kind, item = pickle.loads(packed)
-        if kind == "log":
-            record = logging.makeLogRecord({**item, "executor": executor, "label": label})
-            logger = logging.getLogger(record.name)
-            if logger.isEnabledFor(record.levelno):
-                logger.handle(record)
-        else:
-            message, category, filename, lineno = item
-            registry = _registries.setdefault(filename, {})
-            warnings.warn_explicit(message, category, filename, lineno, registry=registry)
+        try:
+            kind, item = pickle.loads(packed)
+            if kind == "log":
+                _log(item, label=label, executor=executor)
+            else:
+                _warn(item, label, executor)
+        except (Exception, SystemExit):
+            # Neither is what the handlers raise once more.
+            with contextlib.suppress(Exception, SystemExit):
+                _logger.debug("news of %s on %s is dropped", label, executor, exc_info=True)
+
+
+def _log(item: tuple[Mapping[str, Any], Mapping[str, _Packed]], **origin: str) -> None:
+    plain, others = item
+    values = {**plain, **{key: _unpacked(*other) for key, other in others.items()}, **origin}
+    record = logging.makeLogRecord(values)
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+def _warn(item: tuple[PackedError, str, str, int], label: str, executor: str) -> None:
+    packed, text, filename, lineno = item
+    message = unpack_error(packed)
+    if not isinstance(message, Warning):
+        message = UserWarning(f"{packed[1]}: {text}")
+    registry = _registries.setdefault(filename, {})
+    try:
+        warnings.warn_explicit(message, type(message), filename, lineno, registry=registry)
+    except Warning as error:  # a filter makes errors of such, but the call has ended
+        if error is not message:
+            raise
+        _logger.warning("%s on %s warned: %s: %s", label, executor, type(error).__name__, text)
 
 
 def _current() -> News | None:
@@ -124,11 +176,14 @@ class _Relay(logging.Handler):
         news = _current()
         if news is None:
             return
-        item = dict(record.__dict__)
-        item.update(msg=record.getMessage(), args=None, exc_info=None, process=os.getpid())
-        if record.exc_info:
-            item["exc_text"] = logging.Formatter().formatException(record.exc_info)
-        news.add("log", item)
+        try:
+            item = dict(record.__dict__)
+            item.update(msg=record.getMessage(), args=None, exc_info=None, process=os.getpid())
+            if record.exc_info:
+                item["exc_text"] = logging.Formatter().formatException(record.exc_info)
+            news.add_record(item)
+        except Exception:
+            self.handleError(record)
 
 
 def _show_warning(
@@ -141,8 +196,6 @@ def _show_warning(
 ) -> None:
     news = _current()
     if news is not None and file is None and line is None:
-        news.add("warning", (str(message), category, filename, lineno))
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (str, int, float, bool))
+        with contextlib.suppress(Exception):  # its text cannot be told
+            warning = message if isinstance(message, Warning) else category(message)
+            news.add_warning(warning, filename, lineno)
