@@ -104,14 +104,14 @@ class Reader:
         crew = self.crew
         ready = list(self.ear.wait(crew.alarms.patience()))
         with crew.lock:
-            crew.mend()
+            crew.catch_up()
             for source, descriptor, mask in ready:
                 self._hear(source, descriptor, mask)
             crew.receive_overheard()
             self._heed_alarms()
             self._advance()
             self._listen_to_all()
-            over = crew.closed and not crew.workers and not crew.schedule.queue
+            over = crew.closed and not (crew.workers or crew.schedule.queue or crew.requests)
             leisure = crew.schedule.leisure()
         crew.outcomes.deliver()
         if leisure:

@@ -25,6 +25,10 @@ _PENDING, _RUNNING = concurrent.futures._base.PENDING, concurrent.futures._base.
 _CANCELLED = concurrent.futures._base.CANCELLED
 _NOTIFIED = concurrent.futures._base.CANCELLED_AND_NOTIFIED
 _FINISHED = concurrent.futures._base.FINISHED
+_DEADLOCK = (
+    "waiting for {} here would never end: this is a finalizer or a signal handler, and the thread "
+    "in which it runs is in the midst of something that has to go on first"
+)
 
 
 class Sleeper(Protocol):
@@ -123,8 +127,11 @@ class Ticket(concurrent.futures.Future[Any]):
         if self._state in _ENDED:
             return
         deadline = None if timeout is None else time.monotonic() + timeout
-        if self.core is not None:
-            attend(self.core.crew, self, deadline)
+        core = self.core
+        if core is not None:
+            if core.crew.lock.is_mine():
+                raise RuntimeError(_DEADLOCK.format(self.label))
+            attend(core.crew, self, deadline)
             if self._state in _ENDED:
                 return
         sleeper = _thread.allocate_lock()
