@@ -217,7 +217,9 @@ def _undisturbed(function: Callable[[], T]) -> T:
 @atexit.register
 def _finish() -> None:
     """Do what is still to be done, as the standard library does, unless the user broke it off."""
-    broken_off = getattr(sys, "last_type", None) is KeyboardInterrupt
+    # At a prompt, an earlier Ctrl-C does not tell how the program ends.
+    interactive = hasattr(sys, "ps1")
+    broken_off = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for core in list(_living):
         core.shutdown(kill=broken_off)
     for core in list(_living):

@@ -217,8 +217,6 @@ class Crew(Desk):
         self.lock = Lock()
         self.closed, self._amid = True, None
         self.requests.clear()
-        tickets = [ticket for seat in self.workers for ticket in seat.calls.values()]
-        tickets += self.schedule.queue.values()
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
@@ -227,7 +225,7 @@ class Crew(Desk):
         if self.reader is not None:
             self.reader.close()
             self.reader = None
-        return tickets
+        return self.outcomes.disown()
 
     def release_memory(self) -> None:
         """Give back what is kept for calls."""

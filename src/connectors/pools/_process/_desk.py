@@ -92,6 +92,7 @@ class Desk:
         """Queue *ticket* and send what can be sent; tell whether there is more to do than that."""
         self.mend()
         self._amid = ticket
+        self.outcomes.open.add(ticket)
         if ticket.needs:
             self.shelf.use(ticket)
         more = self._send_at_once(ticket)
@@ -133,6 +134,7 @@ class Desk:
         """Note that a caller took the answer of *worker*; tell as `submit` does."""
         self._amid = ticket
         ticket.ended = True
+        self.outcomes.open.discard(ticket)
         self.schedule.answered(worker.seat, frame.number, frame.seconds)
         worker.inbox.forget_overheard()
         ticket.worker = ticket.core = None
@@ -167,7 +169,7 @@ class Desk:
                 self.note_head(worker)
         self.schedule.look_again()
         if ticket.worker is None and ticket.number not in self.schedule.queue and not ticket.ended:
-            self.outcomes.add(self.outcomes.let_go, ticket)
+            self.outcomes.add(self.outcomes.drop, ticket)
         self._amid = None
 
     def send(self, worker: Worker, calls: dict[int, Ticket]) -> bool:

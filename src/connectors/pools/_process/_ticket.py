@@ -212,10 +212,17 @@ class Ticket(concurrent.futures.Future[Any]):
         self._invoke_callbacks()
 
     def disown(self, error: BaseException) -> None:
-        """End with *error*, in a forked child, where this is nobody's call."""
+        """End with *error*, in a forked child, where this is nobody's call.
+
+        Nobody is told: those who wait are threads of the parent, and callbacks run there. Whoever
+        makes the child may hold locks that they want.
+        """
         self._condition = _Gate()  # a thread of the parent may hold it
-        self.core = None
-        self.settle(error=error)
+        self.core = self.worker = None
+        self._waiters, self._done_callbacks = [], []
+        if self._state in {_PENDING, _RUNNING}:
+            self._exception = error
+            self._state = _FINISHED
 
     def _invoke_callbacks(self) -> None:
         # As in the base class, but a callback that exits does not take the others along, and what
