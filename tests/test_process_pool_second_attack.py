@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 import connectors
 import connectors._errors as errors
 import process_calls as calls
+from connectors import _relay
 from connectors._calls import Call
 from connectors.pools import ProcessPool, _process
 from connectors.pools._process._crew import Crew
@@ -328,3 +330,18 @@ def test_interrupt_before_the_end(interactive, tmp_path):
     )
 
     assert f"{not interactive}\n" == run_program(program)
+
+
+def test_worker_that_is_stopped(single):
+    """A worker that does not begin a call with a limit, because it is stopped, is replaced."""
+    pid = single.submit(os.getpid).result()
+    os.kill(pid, signal.SIGSTOP)
+
+    assert pid != single.submit_call(Call(os.getpid, timeout=1)).result(PATIENCE)
+
+
+def test_news_that_fails(single, monkeypatch):
+    """Who cannot be told of log records does not change what came of a call."""
+    monkeypatch.setattr(_relay, "deliver", lambda *_: 1 / 0)
+
+    assert single.submit(calls.log, "news").exception(PATIENCE) is None

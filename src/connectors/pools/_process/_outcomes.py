@@ -140,7 +140,7 @@ class Outcomes:
 
     def _unpack(self, ticket: Ticket, frame: Frame) -> tuple[Any, BaseException | None, float]:
         """Return the value or the error in *frame* and when the call began; relay its news."""
-        new = None
+        new = news = None
         self.large_results = bool(frame.flags & _wire.LARGE)
         started = 0.0
         try:
@@ -148,8 +148,6 @@ class Outcomes:
                 new = Segment.received(frame.descriptor)
             data, buffers = unwrap(frame.payload, frame.flags, new or ticket.segment)
             value, started, news = pickle.loads(data, buffers=buffers)
-            if news:
-                _relay.deliver(news, ticket.label, self.name)
             if frame.kind == _wire.VALUE:
                 return value, None, started
             if frame.kind == _wire.ERROR:
@@ -160,3 +158,11 @@ class Outcomes:
         finally:
             if new is not None:
                 self.segments.give(new)
+            if news:
+                self._relay_news(news, ticket.label)
+
+    def _relay_news(self, news: Any, label: str) -> None:
+        try:
+            _relay.deliver(news, label, self.name)
+        except BaseException:  # what came of the call does not depend on who is told of it
+            _logger.exception("the log records or warnings of %s could not be handed on", label)
