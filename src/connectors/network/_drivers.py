@@ -270,6 +270,10 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
     going_on, handed = False, 0
     # What is dropped under the lock may have a destructor that reads a network.
     held = release_all() if lock._is_owned() else None
+    # An async method reads without awaiting: what is scheduled now must not wait for its loop.
+    portal = Portal.of_this_thread()
+    if portal is not None:
+        portal.blocked += 1
     outer = current_job.set(None)
     try:
         while True:
@@ -311,7 +315,7 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
             elif not asleep:
                 _set_off(run)
             elif bell is not None:
-                _wait(bell)
+                bell.acquire()
                 going_on = False
                 handed += 1
     except BaseException:
@@ -321,22 +325,11 @@ def drive(run: Run) -> None:  # noqa: C901, PLR0912, PLR0915 - the loop of all r
         current_job.reset(outer)
         with lock:
             run.close()
+        if portal is not None:
+            portal.blocked -= 1
         if held is not None:
             acquire_again(held)
         del job, goal
-
-
-def _wait(bell: threading.Lock) -> None:
-    portal = Portal.of_this_thread()
-    if portal is None:
-        bell.acquire()
-        return
-    # An async method reads without awaiting: what is scheduled now must not wait for its loop.
-    portal.blocked += 1
-    try:
-        bell.acquire()
-    finally:
-        portal.blocked -= 1
 
 
 def _alone(run: Run) -> bool:
