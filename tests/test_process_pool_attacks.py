@@ -215,6 +215,7 @@ def test_old_alarms_spare_a_retiring_worker(tmp_path):
     """The limit of a call that has ended does not kill a worker while it ends."""
     path = tmp_path / "ended"
     with ProcessPool(1) as pool:
+        pool.submit(stop_at, 1, 2).result()  # the worker has imported this module
         pool.submit_call(Call(at_exit, (0.6, str(path)), timeout=0.3)).result()
 
     assert path.exists()
