@@ -6,6 +6,7 @@ Only the thread that reads does this, or who is as undisturbed; see `_desk` for 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from connectors._errors import ExecutorOpenError
 
 from . import _wire
 from ._alarms import RETIRED, THAW
-from ._desk import Desk, Lock
+from ._desk import Desk
 from ._ticket import Ticket
 from ._wire import Disconnected, Frame
 from ._worker import Worker
@@ -214,9 +215,10 @@ class Crew(Desk):
 
     def disown(self) -> list[Ticket]:
         """Forget, in a forked child, what is the parent's; return the calls that there were."""
-        self.lock = Lock()
+        self.lock = threading.Lock()
         self.closed, self._amid = True, None
-        self.requests.clear()
+        tickets = [ticket for seat in self.workers for ticket in seat.calls.values()]
+        tickets += self.schedule.queue.values()
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
@@ -225,7 +227,7 @@ class Crew(Desk):
         if self.reader is not None:
             self.reader.close()
             self.reader = None
-        return self.outcomes.disown()
+        return tickets
 
     def release_memory(self) -> None:
         """Give back what is kept for calls."""
