@@ -552,3 +552,6 @@ def test_a_report_never_raises(caplog):
         finally:
             observation.close()
     assert "RuntimeError: no" in caplog.text
+
+
+pytestmark = pytest.mark.slow

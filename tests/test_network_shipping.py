@@ -426,3 +426,6 @@ def test_a_look_sees_a_difference(first, second):
 def test_what_one_cannot_look_into(value):
     """Values with a state that cannot be seen, or with too much of it, have no look."""
     assert _likeness.likeness(value) is None
+
+
+pytestmark = pytest.mark.slow

@@ -174,3 +174,6 @@ def test_eight_threads(threads, own, lazy):
         assert block.out() == {f"s{i}": (ROUNDS, ROUNDS) for i in reached}
     for executor in executors:
         executor.close()
+
+
+pytestmark = pytest.mark.slow

@@ -667,3 +667,6 @@ def test_n_48_an_unknown_name_in_set_executor():
 
     collector.get.set_executor("sequential")
     assert collector.get() == (1,)
+
+
+pytestmark = pytest.mark.slow

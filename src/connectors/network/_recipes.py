@@ -8,6 +8,8 @@ written once.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -99,6 +101,8 @@ def _performed(step: Direct | Run) -> Any:
     future = resolved(step.executor).submit_call(step.call())
     try:
         return future.result()
+    except concurrent.futures.CancelledError as error:
+        raise asyncio.CancelledError(*error.args) from None  # as it is raised where it is awaited
     except BaseException:
         _worlds.abandon(future)
         raise
