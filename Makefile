@@ -43,8 +43,8 @@ coverage: $(READY) ## pytest, with branch coverage
 	$(BIN)/python -m coverage run -m pytest
 	@$(BIN)/python -m coverage combine --quiet; $(BIN)/python -m coverage report --skip-covered
 
-newer: ## the tests on each newer Python that is installed, two at a time
-	@printf '%s\n' $(NEWER) | xargs -n 1 -P 2 sh .ci/newer
+newer: ## the tests on each newer Python that is installed
+	@for version in $(NEWER); do sh .ci/newer $$version || exit 1; done
 
 bench: $(READY) ## ours and peers, side by side, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt

@@ -31,7 +31,12 @@ QUICK = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 LONG = hypothesis.settings(QUICK, derandomize=False, max_examples=400)
-pytestmark = pytest.mark.timeout(900)  # a finding is shrunk before it is shown
+pytestmark = [
+    pytest.mark.timeout(900),  # a finding is shrunk before it is shown
+    # There is a known finding: a block that feeds its own ON_ANNOUNCE input and failed meanwhile is
+    # freed only by the garbage collector.
+    pytest.mark.skipif(not MINUTES, reason="CONNECTORS_FUZZ_MINUTES is not set"),
+]
 
 
 @pytest.fixture(scope="module")
