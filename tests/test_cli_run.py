@@ -10,7 +10,9 @@ import queue
 import sys
 import textwrap
 import threading
+import types
 
+import cloudpickle
 import pytest
 
 import connectors
@@ -90,6 +92,8 @@ def jobs(registry, tmp_path, monkeypatch):
     (tmp_path / "cli_jobs.py").write_text(textwrap.dedent(JOBS))
     known = set(sys.modules)
     yield
+    for name in cloudpickle.list_registry_pickle_by_value():
+        cloudpickle.unregister_pickle_by_value(types.ModuleType(name))
     for name in set(sys.modules) - known:
         if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
             del sys.modules[name]
@@ -201,7 +205,6 @@ def test_paths_that_cannot_be_imported_travel_by_value(capsys, tmp_path, name):
 
 def test_remote_workers_get_a_file_by_value(capsys, monkeypatch, tmp_path):
     """A file that was named by its path goes along to machines that do not have it."""
-    import cloudpickle
 
     class Remote(Executor):
         capabilities = Capabilities(remote=True)

@@ -6,10 +6,13 @@ import functools
 import gc
 import os
 import pickle
+import sys
 import threading
 import time
+import types
 import weakref
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -231,6 +234,23 @@ def test_only_what_changed_is_sent(worker, sent, size, kind):
     block.change(lambda block: setattr(block, "other", make(3)))
     assert block.get(first_of["other"]) == 3
     assert len(sent) == 1 and sum(sent) < size + 1000
+
+
+def test_modules_by_value_do_not_concern_others(worker, sent):
+    """That some module travels by value does not make attributes without it travel together."""
+    elsewhere = types.ModuleType("elsewhere")
+    sys.modules["elsewhere"] = elsewhere
+    cloudpickle.register_pickle_by_value(elsewhere)
+    try:
+        block = Bag(array=np.ones(SIZE, np.uint8), other=np.zeros(SIZE, np.uint8), n=0)
+        on(worker, block).get(first_of["array"])
+        block.change(lambda block: setattr(block, "n", 1))
+        block.get(first_of["array"])
+    finally:
+        cloudpickle.unregister_pickle_by_value(elsewhere)
+        del sys.modules["elsewhere"]
+
+    assert len(sent) == 2 and sum(sent) < 2 * SIZE + 1000
 
 
 def test_many_small_attributes_are_sent_together(worker, sent):

@@ -90,15 +90,21 @@ def test_death_fails_only_its_call(pool, how, code):
     assert {2} == {future.result() for future in after}
 
 
-def test_last_words(pool, capfd):
-    """The last lines of the worker's stderr are in the error, and reach the parent's stderr."""
+def test_last_words(pool):
+    """The last lines of the worker's stderr are in the error."""
     with pytest.raises(errors.WorkerCrashError, match="the last words") as info:
         pool.submit(calls.shout_and_die).result()
 
     assert "the last words" == info.value.stderr
-    assert "the last words\n" == capfd.readouterr().err
     with pytest.raises(errors.WorkerCrashError, match="Segmentation fault"):
         pool.submit(calls.segfault).result()
+
+
+def test_stderr_of_workers_is_passed_on():
+    """What a worker writes to its stderr has reached the parent's before its call has failed."""
+    process = start(SHOUTING)
+
+    assert ("failed\n", "the last words\nafterwards\n") == process.communicate(timeout=30)
 
 
 def test_idle_worker_killed(pool):
@@ -524,6 +530,16 @@ def start(script, **kwargs):
         **kwargs,
     )
 
+
+SHOUTING = """
+import sys
+import process_calls as calls
+from connectors.pools import ProcessPool
+with ProcessPool(1) as pool:
+    if pool.submit(calls.shout_and_die).exception():
+        print("failed")
+        print("afterwards", file=sys.stderr)
+"""
 
 BUSY = """
 import sys, time

@@ -36,7 +36,13 @@ def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> by
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
-    """Pickles by reference what can be imported, and by value all else."""
+    """Pickles by reference what can be imported, and by value all else.
+
+    Attributes:
+        by_value: Classes, functions or modules went by value so far.
+    """
+
+    by_value = False
 
     def reducer_override(self, obj: Any) -> Any:
         """Return of what *obj* is made anew, as `pickle.Pickler.reducer_override` does."""
@@ -46,13 +52,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unty
             return _lru_cache, (obj.__wrapped__, obj.cache_parameters())
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple):
-            return _reduced_class(obj, reduced)
+            if len(reduced) != _PARTS_OF_A_CLASS:
+                return reduced
+            reduced = _reduced_class(obj, reduced)
+        if isinstance(obj, types.ModuleType):
+            self.by_value |= sys.modules.get(obj.__name__) is not obj or _is_by_value(obj.__name__)
+        else:
+            self.by_value |= reduced is not NotImplemented
         return reduced
 
 
 def _reduced_class(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(reduced) != _PARTS_OF_A_CLASS:
-        return reduced
     make, args, state, _, _, fill = reduced
     if "__slots__" in vars(kind) and not issubclass(kind, (enum.Enum, tuple)):
         args, state = _with_slots(args, state)
@@ -101,11 +111,15 @@ def _lru_cache(function: Callable[..., Any], parameters: Mapping[str, Any]) -> A
 
 def _is_importable(function: Any) -> bool:
     module = getattr(function, "__module__", None)
-    by_value = cloudpickle.list_registry_pickle_by_value()
-    if module in (None, "__main__") or module in by_value:
+    if module is None or _is_by_value(module):
         return False
     try:
         found = operator.attrgetter(function.__qualname__)(sys.modules[module])
     except (KeyError, AttributeError):
         return False
     return found is function
+
+
+def _is_by_value(module: str) -> bool:
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return module == "__main__" or any(f"{module}.".startswith(f"{name}.") for name in registered)

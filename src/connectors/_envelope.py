@@ -202,15 +202,16 @@ def dump_part(value: Any, *, in_band: bool = False) -> Dump:
         data = file.getvalue()
     except Exception:
         data = None
-    by_value = data is None or b"__main__" in data or _by_value_modules()
-    if data is None or by_value:
-        import cloudpickle
+    by_value = data is None
+    if data is None or b"__main__" in data or _by_value_modules():
+        from . import _by_value
 
         buffers.clear()
         file = io.BytesIO()
-        pickler = cloudpickle.Pickler(file, protocol=5, buffer_callback=keep)
+        pickler = _by_value.Pickler(file, protocol=5, buffer_callback=keep)
         pickler.dump(value)
         data = file.getvalue()
+        by_value = by_value or pickler.by_value
     return Dump(data, buffers, pickler.memo.copy(), by_value)
 
 
