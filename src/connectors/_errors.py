@@ -20,6 +20,14 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
+def breaks_off(error: BaseException | None) -> bool:
+    """Tell whether nobody wants the calls of a block any more that *error* leaves.
+
+    So it is after Ctrl-C and when a task is cancelled, and not when a program or a generator ends.
+    """
+    return error is not None and not isinstance(error, (Exception, SystemExit, GeneratorExit))
+
+
 class ConnectorsError(Exception):
     """The base of every error that this library raises."""
 

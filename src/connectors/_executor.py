@@ -39,6 +39,7 @@ from ._errors import (
     ExecutorOpenError,
     OptionError,
     PicklingError,
+    breaks_off,
 )
 from ._flags import Parallelization
 from ._flight import Flight, Story, annotate, conduct
@@ -590,8 +591,7 @@ class Executor(Loops, Levels, concurrent.futures.Executor):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # After Ctrl-C nobody waits for what is left.
-        self.close(cancel=error is not None and not isinstance(error, Exception))
+        self.close(cancel=breaks_off(error))
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, overload
 
 from . import settings
-from ._errors import ConnectorsError, MethodNotFoundError, OptionError
+from ._errors import ConnectorsError, MethodNotFoundError, OptionError, breaks_off
 from ._executor import Executor
 from ._factory import chosen
 from ._flags import Parallelization
@@ -197,7 +197,7 @@ class Host:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close(cancel=error is not None and not isinstance(error, Exception))
+        self.close(cancel=breaks_off(error))
 
     def __repr__(self) -> str:
         return f"<Host '{self.name}', {len(self._methods)} connector methods>"

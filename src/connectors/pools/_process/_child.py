@@ -93,8 +93,7 @@ def main(sock: int, tokens: int) -> NoReturn:
     signal.signal(signal.SIGINT, lambda *_: None)
     os.set_inheritable(sock, False)
     os.set_inheritable(tokens, False)
-    with contextlib.suppress(ValueError, OSError):  # the parent has no stderr
-        faulthandler.enable()
+    faulthandler.enable(2)  # which the template reads, whatever the parent has
     child = _Child(socket.socket(fileno=sock), tokens)
     os.register_at_fork(after_in_child=child.detach)
     try:

@@ -85,6 +85,12 @@ class Core:
         """
         crew = self.crew
         ticket.number = next(self._numbers)
+        if crew.lock.is_mine():
+            self.check_open()
+            ticket.core = self
+            crew.requests.append(lambda: crew.submit_late(ticket))
+            self.wake()
+            return
         try:
             with crew.lock:
                 self.check_open()
@@ -92,7 +98,7 @@ class Core:
                     self._open()
                 ticket.core = self
                 more = crew.submit(ticket)
-            if more:
+            if more or crew.requests:
                 self.wake()
         except BaseException:  # an interrupt: the thread that reads mends what is to be mended
             self.wake()
@@ -123,16 +129,16 @@ class Core:
             ticket: The call.
             kill: Whether to kill a worker that has begun it.
         """
-        if _undisturbed(lambda: self._cancel(ticket, kill)):
-            self._end_cancelled([ticket])
+        done: list[bool] = []
+        self._request(lambda: done.append(self.crew.cancel(ticket, kill)))
+        if done == [True]:
+            try:
+                ticket.end_cancelled()  # now, although the thread that reads will do it too
+            except BaseException:
+                self.crew.outcomes.add(ticket.end_cancelled_at_last)
+                self.wake()
+                raise
         return ticket.cancelled()
-
-    def _cancel(self, ticket: Ticket, kill: bool) -> bool:
-        with self.crew.lock:
-            self.crew.mend()
-            cancelled = self.crew.cancel(ticket, kill)
-        self.wake()
-        return cancelled
 
     def shutdown(self, cancel: bool = False, kill: bool = False) -> None:
         """Take no more calls and end when there are none.
@@ -141,34 +147,35 @@ class Core:
             cancel: Cancel the calls that have not begun.
             kill: Cancel all of them.
         """
-        self._end_cancelled(_undisturbed(lambda: self._shutdown(cancel, kill)))
-
-    def _end_cancelled(self, tickets: list[Ticket]) -> None:
-        """Tell *tickets* that they are cancelled: now, although the thread that reads will too."""
-        try:
-            for ticket in tickets:
-                ticket.end_cancelled()
-        except BaseException:
-            for ticket in tickets:
-                self.crew.outcomes.add(ticket.end_cancelled_at_last)
-            self.wake()
-            raise
-
-    def _shutdown(self, cancel: bool, kill: bool) -> list[Ticket]:
         crew = self.crew
-        with crew.lock:
-            crew.mend()
-            crew.closed = True
-            cancelled = crew.cancel_all(kill) if cancel or kill else []
+        crew.closed = True
+
+        def end() -> None:
+            if cancel or kill:
+                crew.cancel_all(kill)
             if crew.reader is None:
                 crew.release_memory()
+
+        self._request(end)
+
+    def _request(self, step: Callable[[], object]) -> None:
+        """Do *step* under the lock: now, or soon if this thread is amid something else there."""
+        crew = self.crew
+        crew.requests.append(step)
+        if not crew.lock.is_mine():
+            _undisturbed(self._catch_up)
         self.wake()
-        return cancelled
+
+    def _catch_up(self) -> None:
+        with self.crew.lock:
+            self.crew.catch_up()
 
     def join(self) -> None:
-        """Wait until everything is done and gone."""
+        """Wait until everything is done and gone, unless that waits for this thread."""
         reader = self.crew.reader
-        if reader is not None and reader.thread is not threading.current_thread():
+        if reader is None or reader.thread is threading.current_thread():
+            return
+        if not self.crew.lock.is_mine():
             reader.thread.join()
 
     def abandon(self) -> None:
@@ -215,7 +222,9 @@ def _undisturbed(function: Callable[[], T]) -> T:
 @atexit.register
 def _finish() -> None:
     """Do what is still to be done, as the standard library does, unless the user broke it off."""
-    broken_off = getattr(sys, "last_type", None) is KeyboardInterrupt
+    # At a prompt, an earlier Ctrl-C does not tell how the program ends.
+    interactive = hasattr(sys, "ps1")
+    broken_off = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for core in list(_living):
         core.shutdown(kill=broken_off)
     for core in list(_living):

@@ -6,7 +6,6 @@ Only the thread that reads does this, or who is as undisturbed; see `_desk` for 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator
 
@@ -17,7 +16,7 @@ from connectors._errors import ExecutorOpenError
 
 from . import _wire
 from ._alarms import RETIRED, THAW
-from ._desk import Desk
+from ._desk import Desk, Lock
 from ._ticket import Ticket
 from ._wire import Disconnected, Frame
 from ._worker import Worker
@@ -215,10 +214,9 @@ class Crew(Desk):
 
     def disown(self) -> list[Ticket]:
         """Forget, in a forked child, what is the parent's; return the calls that there were."""
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.closed, self._amid = True, None
-        tickets = [ticket for seat in self.workers for ticket in seat.calls.values()]
-        tickets += self.schedule.queue.values()
+        self.requests.clear()
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
@@ -227,7 +225,7 @@ class Crew(Desk):
         if self.reader is not None:
             self.reader.close()
             self.reader = None
-        return tickets
+        return self.outcomes.disown()
 
     def release_memory(self) -> None:
         """Give back what is kept for calls."""

@@ -2,19 +2,25 @@
 
 All of it happens under one lock. A signal handler that raises may interrupt a caller anywhere, so
 it stores first and removes then, and whoever takes the lock next mends what was left.
+
+Signal handlers and finalizers may also ask something of the pool, amid what their thread does
+under the lock. That becomes a request, which is heeded when the lock is free.
 """
 
 from __future__ import annotations
 
+import _thread
 import logging
 import pickle
-import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
 from connectors import _relay
+from connectors._errors import PicklingError
 
 from . import _wire
 from ._alarms import IDLE, Alarm, Alarms
@@ -33,6 +39,14 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("connectors")
 
 
+class Lock(_thread.RLock):  # type: ignore[misc]  # it is not final, whatever typeshed says
+    """A lock that tells whether this thread holds it. It is never taken twice."""
+
+    def is_mine(self) -> bool:
+        """Tell whether this thread holds it: then this is a finalizer or a signal handler."""
+        return bool(self._is_owned())  # type: ignore[attr-defined]
+
+
 @attrs.define(eq=False)
 class Desk:
     """The workers of a pool, and the calls that they have or wait for.
@@ -43,6 +57,7 @@ class Desk:
         idle_timeout: Seconds after which an idle worker ends, or `None`.
         schedule: Which call goes where.
         lock: Is held by who touches any of this.
+        requests: What is to be done under the lock by who takes it next and is undisturbed.
         workers: The worker of each seat.
         shelf: Scattered values.
         segments: Memory for large contents.
@@ -57,7 +72,8 @@ class Desk:
     starter: Starter
     idle_timeout: float | None
     schedule: Schedule[Ticket]
-    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    lock: Lock = attrs.field(factory=Lock)
+    requests: deque[Callable[[], object]] = attrs.field(factory=deque)
     workers: dict[Seat[Ticket], Worker] = attrs.field(factory=dict)
     shelf: Shelf = attrs.field(factory=Shelf)
     segments: Segments = attrs.field(factory=Segments)
@@ -76,6 +92,7 @@ class Desk:
         """Queue *ticket* and send what can be sent; tell whether there is more to do than that."""
         self.mend()
         self._amid = ticket
+        self.outcomes.open.add(ticket)
         if ticket.needs:
             self.shelf.use(ticket)
         more = self._send_at_once(ticket)
@@ -84,6 +101,19 @@ class Desk:
             more = self._hand_out()
         self._amid = None
         return more
+
+    def submit_late(self, ticket: Ticket) -> None:
+        """Do as `submit`, long after the caller went on."""
+        try:
+            self.submit(ticket)
+        except PicklingError as error:
+            self.outcomes.fail(ticket, error)
+
+    def catch_up(self) -> None:
+        """Mend, and do what is requested."""
+        self.mend()
+        while self.requests:
+            self.requests.popleft()()
 
     def _send_at_once(self, ticket: Ticket) -> bool | None:
         """Send *ticket*, if that is simple, and tell as `submit` does."""
@@ -104,6 +134,7 @@ class Desk:
         """Note that a caller took the answer of *worker*; tell as `submit` does."""
         self._amid = ticket
         ticket.ended = True
+        self.outcomes.open.discard(ticket)
         self.schedule.answered(worker.seat, frame.number, frame.seconds)
         worker.inbox.forget_overheard()
         ticket.worker = ticket.core = None
@@ -138,7 +169,7 @@ class Desk:
                 self.note_head(worker)
         self.schedule.look_again()
         if ticket.worker is None and ticket.number not in self.schedule.queue and not ticket.ended:
-            self.outcomes.add(self.outcomes.let_go, ticket)
+            self.outcomes.add(self.outcomes.drop, ticket)
         self._amid = None
 
     def send(self, worker: Worker, calls: dict[int, Ticket]) -> bool:

@@ -24,6 +24,8 @@ _shared: Template | None = None
 class Template:
     """The template process as its parent sees it.
 
+    A command is so small that it is sent in one piece, so threads need no lock to send theirs.
+
     Attributes:
         users: How many pools start their workers with it.
     """
@@ -31,7 +33,6 @@ class Template:
     _process: subprocess.Popen[bytes]
     _control: socket.socket
     users: int = 0
-    _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     @classmethod
     def start(cls) -> Template:
@@ -65,14 +66,13 @@ class Template:
         """
         files = array.array("i", descriptors)
         command = COMMAND.pack(START_METHODS[method], number)
-        with self._lock:
-            self._control.sendmsg([command], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        self._control.sendmsg([command], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
 
     def kill(self, number: int) -> None:
         """Kill worker *number*, if it lives."""
         # If the template is gone, it has taken its workers along.
-        with self._lock, contextlib.suppress(OSError):
-            self._control.sendall(COMMAND.pack(KILL, number))
+        with contextlib.suppress(OSError):
+            self._control.send(COMMAND.pack(KILL, number))
 
     def close(self) -> None:
         """End it, and its workers with it, and wait until it has ended."""

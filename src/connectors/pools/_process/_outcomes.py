@@ -39,12 +39,14 @@ class Outcomes:
         segments: Where memory of calls that ended goes.
         unused: Is told of a call that had needed scattered values, when it has ended.
         large_results: The last answer did not fit into a frame.
+        open: The calls whose futures have not ended.
     """
 
     name: str
     segments: Segments
     unused: Callable[[Ticket], object]
     large_results: bool = False
+    open: set[Ticket] = attrs.field(factory=set)
     _waiting: deque[tuple[Any, ...]] = attrs.field(factory=deque)
 
     def add(self, function: Callable[..., object], *args: Any) -> None:
@@ -66,7 +68,7 @@ class Outcomes:
         ticket.ended = True
         if over:
             self._waiting.append((self.let_go, ticket))
-        self._waiting.append((ticket.end_cancelled,))
+        self._waiting.append((self._end_cancelled, ticket))
 
     def tell(self, kind: type[events.Event], **details: Any) -> None:
         """Tell observers of an event, if there are any."""
@@ -85,6 +87,7 @@ class Outcomes:
                     if isinstance(ticket, Ticket):
                         with contextlib.suppress(BaseException):
                             ticket.settle(error=error)
+                        self.open.discard(ticket)
 
     def let_go(self, ticket: Ticket) -> None:
         """Take back what *ticket* had."""
@@ -96,28 +99,48 @@ class Outcomes:
         if ticket.needs:
             self.unused(ticket)
 
+    def drop(self, ticket: Ticket) -> None:
+        """Forget *ticket*, which nobody ever got."""
+        self.let_go(ticket)
+        self.open.discard(ticket)
+
+    def disown(self) -> list[Ticket]:
+        """Forget everything, in a forked child; return the calls whose futures have not ended."""
+        tickets = list(self.open)
+        self.open.clear()
+        self._waiting.clear()
+        return tickets
+
+    def _end_cancelled(self, ticket: Ticket) -> None:
+        ticket.end_cancelled()
+        self.open.discard(ticket)
+
+    def _settle(self, ticket: Ticket, value: Any, error: BaseException | None) -> None:
+        if error is not None:
+            annotate(error, ticket.label, self.name, Parallelization.PROCESS)
+        ticket.settle(value, error)
+        self.open.discard(ticket)
+
     def _resolve(self, ticket: Ticket, frame: Frame, pid: int, wanted: bool) -> None:
         value, error, started = self._unpack(ticket, frame)
         self.let_go(ticket)
         if not wanted:
+            self.open.discard(ticket)
             return
         if ticket.on_answer is not None:
             try:
                 ticket.on_answer(Answer(value, error, pid, started, frame.seconds))
             except BaseException:
                 _logger.exception("on_answer of %s raised", ticket.label)
-        if error is None:
-            ticket.settle(value)
-        else:
-            ticket.settle(error=annotate(error, ticket.label, self.name, Parallelization.PROCESS))
+        self._settle(ticket, value, error)
 
     def _resolve_with(self, ticket: Ticket, error: BaseException) -> None:
         self.let_go(ticket)
-        ticket.settle(error=annotate(error, ticket.label, self.name, Parallelization.PROCESS))
+        self._settle(ticket, None, error)
 
     def _unpack(self, ticket: Ticket, frame: Frame) -> tuple[Any, BaseException | None, float]:
         """Return the value or the error in *frame* and when the call began; relay its news."""
-        new = None
+        new = news = None
         self.large_results = bool(frame.flags & _wire.LARGE)
         started = 0.0
         try:
@@ -125,8 +148,6 @@ class Outcomes:
                 new = Segment.received(frame.descriptor)
             data, buffers = unwrap(frame.payload, frame.flags, new or ticket.segment)
             value, started, news = pickle.loads(data, buffers=buffers)
-            if news:
-                _relay.deliver(news, ticket.label, self.name)
             if frame.kind == _wire.VALUE:
                 return value, None, started
             if frame.kind == _wire.ERROR:
@@ -137,3 +158,11 @@ class Outcomes:
         finally:
             if new is not None:
                 self.segments.give(new)
+            if news:
+                self._relay_news(news, ticket.label)
+
+    def _relay_news(self, news: Any, label: str) -> None:
+        try:
+            _relay.deliver(news, label, self.name)
+        except BaseException:  # what came of the call does not depend on who is told of it
+            _logger.exception("the log records or warnings of %s could not be handed on", label)

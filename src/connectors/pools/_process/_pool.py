@@ -19,6 +19,7 @@ from connectors import _map
 from connectors._calls import Call
 from connectors._cpus import available_cpus
 from connectors._envelope import Answer, context_variable, dump, dump_named, pack
+from connectors._errors import breaks_off
 from connectors._flags import Parallelization
 from connectors._flight import annotate
 
@@ -267,8 +268,7 @@ class ProcessPool(concurrent.futures.Executor):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Who pressed Ctrl-C does not want to wait for the calls.
-        self.close(cancel=kind is not None and not issubclass(kind, Exception))
+        self.close(cancel=breaks_off(error))
 
     def _values(self) -> dict[str, Any]:
         unset = object()

@@ -27,6 +27,8 @@ from ._schedule import Retire, Revoke, Send, Start
 from ._ticket import Ticket
 from ._worker import Worker
 
+_DEAF = 1.0  # seconds in which a worker that lives has begun the call that is next
+
 
 @attrs.define(eq=False)
 class Reader:
@@ -104,14 +106,14 @@ class Reader:
         crew = self.crew
         ready = list(self.ear.wait(crew.alarms.patience()))
         with crew.lock:
-            crew.mend()
+            crew.catch_up()
             for source, descriptor, mask in ready:
                 self._hear(source, descriptor, mask)
             crew.receive_overheard()
             self._heed_alarms()
             self._advance()
             self._listen_to_all()
-            over = crew.closed and not crew.workers and not crew.schedule.queue
+            over = crew.closed and not (crew.workers or crew.schedule.queue or crew.requests)
             leisure = crew.schedule.leisure()
         crew.outcomes.deliver()
         if leisure:
@@ -196,9 +198,14 @@ class Reader:
     def _overdue(self, worker: Worker, sequence: int) -> None:
         """Kill *worker* if it still runs the call *sequence*."""
         crew = self.crew
+        head = worker.seat.calls[sequence]
         crew.heed_all(worker)
         ticket = worker.seat.calls.get(sequence)
         if ticket is None:
+            if not head.ended:  # it was taken back, as the worker did not begin it
+                worker.missed += head.timeout or 0.0
+            if worker.missed >= _DEAF:
+                crew.kill(worker)
             crew.note_head(worker)
         elif ticket.timeout is not None:
             ticket.verdict = CallTimeoutError(ticket.label, ticket.timeout, "its worker is killed")

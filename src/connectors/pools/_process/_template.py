@@ -48,7 +48,7 @@ def bootstrap(module: str, *arguments: int) -> list[str]:
 def main(control: int) -> None:
     """Serve the parent at the other end of the socket *control*, until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the parent may have blocked SIGCHLD
     _occupy_standard_descriptors()
     import ctypes  # noqa: F401 - for the workers, as what follows
 
@@ -60,10 +60,15 @@ def main(control: int) -> None:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Open what of 0, 1, 2 is closed, or else the pipes of workers would get these numbers."""
+    """Open what of 0, 1, 2 is closed, or else the pipes of workers would get these numbers.
+
+    Workers have a stderr in any case, for their last words.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 @attrs.define(eq=False)

@@ -25,6 +25,10 @@ _PENDING, _RUNNING = concurrent.futures._base.PENDING, concurrent.futures._base.
 _CANCELLED = concurrent.futures._base.CANCELLED
 _NOTIFIED = concurrent.futures._base.CANCELLED_AND_NOTIFIED
 _FINISHED = concurrent.futures._base.FINISHED
+_DEADLOCK = (
+    "waiting for {} here would never end: this is a finalizer or a signal handler, and the thread "
+    "in which it runs is in the midst of something that has to go on first"
+)
 
 
 class Sleeper(Protocol):
@@ -123,8 +127,11 @@ class Ticket(concurrent.futures.Future[Any]):
         if self._state in _ENDED:
             return
         deadline = None if timeout is None else time.monotonic() + timeout
-        if self.core is not None:
-            attend(self.core.crew, self, deadline)
+        core = self.core
+        if core is not None:
+            if core.crew.lock.is_mine():
+                raise RuntimeError(_DEADLOCK.format(self.label))
+            attend(core.crew, self, deadline)
             if self._state in _ENDED:
                 return
         sleeper = _thread.allocate_lock()
@@ -205,10 +212,17 @@ class Ticket(concurrent.futures.Future[Any]):
         self._invoke_callbacks()
 
     def disown(self, error: BaseException) -> None:
-        """End with *error*, in a forked child, where this is nobody's call."""
+        """End with *error*, in a forked child, where this is nobody's call.
+
+        Nobody is told: those who wait are threads of the parent, and callbacks run there. Whoever
+        makes the child may hold locks that they want.
+        """
         self._condition = _Gate()  # a thread of the parent may hold it
-        self.core = None
-        self.settle(error=error)
+        self.core = self.worker = None
+        self._waiters, self._done_callbacks = [], []
+        if self._state in {_PENDING, _RUNNING}:
+            self._exception = error
+            self._state = _FINISHED
 
     def _invoke_callbacks(self) -> None:
         # As in the base class, but a callback that exits does not take the others along, and what

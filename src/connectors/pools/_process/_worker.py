@@ -57,6 +57,7 @@ class Worker:
         failure: Why it cannot work, packed, if it said so.
         idle_since: When it had nothing left to do.
         watched: It is seen to whether it stays idle.
+        missed: For how many seconds it left the call that is next, since its last answer.
     """
 
     seat: Seat[Any]
@@ -79,6 +80,7 @@ class Worker:
     failure: bytes | None = None
     idle_since: float = 0.0
     watched: bool = False
+    missed: float = 0.0
     _told: bytes = b""
     _notified: bool = False
     _owing: bool = False
@@ -139,7 +141,7 @@ class Worker:
 
     def remind(self) -> None:
         """After an answer, `notify` it of what came since it was notified."""
-        self._notified = False
+        self._notified, self.missed = False, 0.0
         if self._owing:
             self._owing = False
             self.notify()
