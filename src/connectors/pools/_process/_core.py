@@ -161,14 +161,17 @@ class Core:
     def _request(self, step: Callable[[], object]) -> None:
         """Do *step* under the lock: now, or soon if this thread is amid something else there."""
         crew = self.crew
-        crew.requests.append(step)
-        if not crew.lock.is_mine():
-            _undisturbed(self._catch_up)
-        self.wake()
+        try:
+            crew.requests.append(step)
+            if not crew.lock.is_mine():
+                _undisturbed(self._catch_up)
+        finally:
+            self.wake()
 
     def _catch_up(self) -> None:
         with self.crew.lock:
             self.crew.catch_up()
+        self.wake()  # here too, because who asked for it may be interrupted
 
     def join(self) -> None:
         """Wait until everything is done and gone, unless that waits for this thread."""
