@@ -7,6 +7,7 @@ import pytest
 
 import acceptance_blocks as nb
 import connectors
+import network_blocks as blocks
 from connectors.blocks import WeakrefProxyGenerator
 
 
@@ -454,3 +455,24 @@ def test_aio_leaves_blocks_free(no_collector):
         return nb.Gone(source, sink)
 
     assert asyncio.run(main()).wait()
+
+
+@pytest.mark.parametrize("executor", ["sequential", "threading"])
+def test_an_item_that_was_not_set_because_another_input_failed(executor, no_collector):
+    """A read that fails while an item waits for its turn leaves nothing that holds the block."""
+    failing, other, sink = blocks.Keyed("failing"), blocks.One("other"), blocks.Keyed("sink")
+    failing.failing = {"out"}
+    other.out()
+    sink.items["key"](1)
+    sink.out.set_executor(executor)
+    sink.a.connect(failing.out)
+    sink.items["other"].connect(other.out)
+    with pytest.raises(blocks.Injected):
+        sink.out()
+    failing.failing = ()
+    sink.out()
+
+    gone = nb.Gone(sink)
+    del failing, other, sink
+
+    assert gone.wait()

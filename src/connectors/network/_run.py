@@ -101,8 +101,7 @@ class Extras(Task):
             self.run.goal.errors.append(error)  # it is meant for the caller, whoever met it
         elif error is not None:
             _logger.error(
-                "%s could not be brought up to date; its next read raises this again",
-                ", ".join(other.labels()) or "an input",
+                "an input could not be brought up to date; its next read raises this again",
                 exc_info=error,
             )
 

@@ -594,7 +594,7 @@ class MultiTask(Task):
         if self.done:
             return
         if self.error is not None:
-            self.stop(self.error)
+            self.end(error=self.error)
             return
         if self.state == 0:
             self.state = 1
@@ -611,6 +611,8 @@ class MultiTask(Task):
         """Let another task bring the sink up to date."""
         if self.sink._task is self:
             self.sink._task = None
+        self.steps = None  # it leads here, and so do the jobs
+        self.out = []
 
     def jobs(self) -> list[Job]:
         """Return what it has given out."""
@@ -639,17 +641,11 @@ class MultiTask(Task):
             for observer in self.sink._observers:
                 observer.change()
 
-    def stop(self, error: BaseException) -> None:
-        """Fail with *error*."""
-        self.steps = None
-        self.end(error=error)
-
     def _advance(self, results: list[Any] | None) -> None:
         assert self.steps is not None
         try:
             step = next(self.steps) if results is None else self.steps.send(results)
         except StopIteration:
-            self.steps = None
             self._ask_condition()
             return
         self.undone = len(step)
