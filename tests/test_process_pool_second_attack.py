@@ -40,6 +40,7 @@ def amid(place, action, operation, *args):
     def enter(frame, event, _):
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
+        frame.f_trace = look  # newer versions of Python want this before the next
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return look
 
@@ -52,6 +53,7 @@ def amid(place, action, operation, *args):
             action()
         return look
 
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 wants to know this before it traces
     sys.settrace(enter)
     try:
         return operation(*args), passed >= place
