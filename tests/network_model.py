@@ -317,6 +317,12 @@ class Network:
         ]
         return self.wave(self.observers(name, "items"))
 
+    def overruled(self, name: str) -> bool:
+        """Return whether a value set by hand stands where one could come from a multi-input."""
+        _, reached = self.downstream(self.observers(name, "items"))
+        singles = [self.blocks[other].singles[at] for other, at in reached if at != "items"]
+        return any(single.connected and single.source is None for single in singles)
+
     def drop(self, dead: set[str]) -> None:
         """Blocks are gone; what they supplied stays."""
         known: dict = {}

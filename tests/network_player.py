@@ -403,6 +403,10 @@ class Player:
         one, one_text = self.real_source(source)
         two, two_text = self.real_target(name, at, key)
         owner = self.held[source[0]]
+        if at == "items" and self.model.overruled(name):
+            # Only what was delivered is a change when it goes, which ends what was set by hand.
+            self.heal(0, 0, 0)
+            self._read(name, "out")
         if j % 2:
             one, one_text, two, two_text, owner = two, two_text, one, one_text, self.held[name]
         text = f"{one_text}.disconnect({two_text})"

@@ -32,7 +32,10 @@ QUICK = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 LONG = hypothesis.settings(QUICK, derandomize=False, max_examples=400)
-pytestmark = pytest.mark.timeout(900)  # a finding is shrunk before it is shown
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # a finding is shrunk before it is shown
+]
 
 
 @pytest.fixture(autouse=True)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ._host import Host
     from ._method import BoundMethod, ConnectorMethod
     from ._option import option
+    from ._outcome import Outcome, OutcomeState
     from ._registry import (
         available_executors,
         executor_class,
@@ -91,6 +92,8 @@ __all__ = [
     "NotConnectedError",
     "ObserverError",
     "OptionError",
+    "Outcome",
+    "OutcomeState",
     "Output",
     "Parallelization",
     "PicklingError",
@@ -153,6 +156,7 @@ _HOMES = {
     "_host": ("Host",),
     "_method": ("BoundMethod", "ConnectorMethod"),
     "_option": ("option",),
+    "_outcome": ("Outcome", "OutcomeState"),
     "_registry": (
         "available_executors",
         "executor_class",
