@@ -78,78 +78,65 @@ def without_self(method: Callable[..., Any]) -> inspect.Signature:
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-class OutputEnd:
+class End:
+    """What can be connected."""
+
+    def _home(self) -> Any:
+        """Return what `connect` returns: the block."""
+        raise NotImplementedError
+
+    def _pair(self, connector: Any) -> tuple[Any, Any]:
+        """Return this and *connector*, the output first."""
+        raise NotImplementedError
+
+    def connect(self, connector: Any) -> Any:
+        """Connect an output to an input; it does not matter which of them is asked.
+
+        Args:
+            connector: What this is connected to: an input if this is an output, an output if this
+                is an input. It belongs to another block, to one key of a multi-connector, or to a
+                macro.
+
+        Returns:
+            The block of this connector.
+
+        Raises:
+            TypeError: *connector* does not fit.
+            CycleError: An output would depend on itself.
+        """
+        perform(_connection(*self._pair(connector)))
+        return self._home()
+
+    def disconnect(self, connector: Any) -> Any:
+        """Cut a connection; see `connect`.
+
+        Raises:
+            NotConnectedError: There is none.
+        """
+        perform(_separation(*self._pair(connector)))
+        return self._home()
+
+
+class OutputEnd(End):
     """What can be connected to inputs."""
 
     def _outlet(self, *, make: bool = True) -> tuple[Source | None, Any, str]:
         """Return the source, which part of it, and its name; `None` if it is not to be made."""
         raise NotImplementedError
 
-    def _home(self) -> Any:
-        """Return what `connect` returns: the block."""
-        raise NotImplementedError
-
-    def connect(self, connector: Any) -> Any:
-        """Connect this output to an input.
-
-        Args:
-            connector: The input: of another block, one key of a multi-input, or a macro.
-
-        Returns:
-            The block of this output.
-
-        Raises:
-            TypeError: *connector* is no input that fits.
-            CycleError: An output would depend on itself.
-        """
-        perform(_connection(self, connector))
-        return self._home()
-
-    def disconnect(self, connector: Any) -> Any:
-        """Cut the connection to an input; see `connect`.
-
-        Raises:
-            NotConnectedError: There is none.
-        """
-        perform(_separation(self, connector))
-        return self._home()
+    def _pair(self, connector: Any) -> tuple[Any, Any]:
+        return self, connector
 
 
-class InputEnd:
+class InputEnd(End):
     """What can be connected to outputs."""
 
     def _sockets(self, *, make: bool = True) -> list[Socket | str]:
         """Return what is connected; its name where it does not exist and is not to be made."""
         raise NotImplementedError
 
-    def _home(self) -> Any:
-        """Return what `connect` returns: the block."""
-        raise NotImplementedError
-
-    def connect(self, connector: Any) -> Any:
-        """Connect this input to an output.
-
-        Args:
-            connector: The output: of another block, one key of a multi-output, or a macro.
-
-        Returns:
-            The block of this input.
-
-        Raises:
-            TypeError: *connector* is no output that fits.
-            CycleError: An output would depend on itself.
-        """
-        perform(_connection(connector, self))
-        return self._home()
-
-    def disconnect(self, connector: Any) -> Any:
-        """Cut the connection to an output; see `connect`.
-
-        Raises:
-            NotConnectedError: There is none.
-        """
-        perform(_separation(connector, self))
-        return self._home()
+    def _pair(self, connector: Any) -> tuple[Any, Any]:
+        return connector, self
 
 
 def _check_ends(output: Any, target: Any) -> None:

@@ -276,10 +276,10 @@ class _InputDecorator(Decorator):
 
     def __init__(
         self,
-        observers: str | Sequence[str] | Callable[..., Any],
-        laziness: Laziness,
-        parallelization: Parallelization,
-        executor: Choice,
+        observers: str | Sequence[str] | Callable[..., Any] = (),
+        laziness: Laziness = Laziness.ON_REQUEST,
+        parallelization: Parallelization = Parallelization.SEQUENTIAL,
+        executor: Choice = None,
     ) -> None:
         super().__init__(parallelization, executor)
         self.laziness = checked_laziness(laziness)
@@ -357,15 +357,6 @@ class Input(_InputDecorator):
 
     proxy_class = SingleInputProxy
 
-    def __init__(
-        self,
-        observers: str | Sequence[str] | Callable[..., Any] = (),
-        laziness: Laziness = Laziness.ON_REQUEST,
-        parallelization: Parallelization = Parallelization.SEQUENTIAL,
-        executor: Choice = None,
-    ) -> None:
-        super().__init__(observers, laziness, parallelization, executor)
-
     def _make(self, instance: Any) -> Connector:
         observers = [observer.connector(instance) for observer in self.observing(type(instance))]
         how = (self.laziness, self.parallelization, self.executor)
@@ -392,16 +383,8 @@ class MultiInput(_InputDecorator):
 
     proxy_class = MultiInputProxy
 
-    def __init__(
-        self,
-        observers: str | Sequence[str] | Callable[..., Any] = (),
-        laziness: Laziness = Laziness.ON_REQUEST,
-        parallelization: Parallelization = Parallelization.SEQUENTIAL,
-        executor: Choice = None,
-    ) -> None:
-        super().__init__(observers, laziness, parallelization, executor)
-        self._removes: Callable[..., Any] | None = None
-        self._replaces: Callable[..., Any] | None = None
+    _removes: Callable[..., Any] | None = None
+    _replaces: Callable[..., Any] | None = None
 
     def remove(self, method: Callable[..., Any]) -> MultiInputAssociateDescriptor:
         """Decorate the method that removes the value with an id."""

@@ -1,7 +1,7 @@
 """What a call, a connection and a disconnection do, step by step.
 
 A recipe is a generator. It yields what has to be performed, a `Direct` call or a `Run`, is sent the
-outcome as a value and an error, and returns its own outcome in the same form. `perform` and
+result as a value and an error, and returns its own result in the same form. `perform` and
 `perform_async` cook recipes, the one in plain code and the other in an event loop, so that each is
 written once.
 """
@@ -29,8 +29,8 @@ from ._shipping import begin_writing, changed, end_writing
 from ._tasks import Task, current_job, tolerant
 from ._waves import Wave, change_made, check_loop, conclude, forget, structure_changed
 
-Outcome = tuple[Any, BaseException | None]
-Recipe = Generator["Direct | Run", Outcome, Outcome]
+Result = tuple[Any, BaseException | None]
+Recipe = Generator["Direct | Run", Result, Result]
 
 
 @attrs.frozen(eq=False)
@@ -50,18 +50,18 @@ class Direct:
 
 def perform(recipe: Recipe) -> Any:
     """Cook *recipe* and return what it gives, or raise what it fails with."""
-    outcome: Outcome | None = None
+    result: Result | None = None
     try:
         while True:
-            step = recipe.send(cast("Outcome", outcome))  # None begins a generator
+            step = recipe.send(cast("Result", result))  # None begins a generator
             try:
-                outcome = _performed(step), None
+                result = _performed(step), None
             except BaseException as error:
-                outcome = None, error
+                result = None, error
             del step
     except StopIteration as stop:
         value, failure = stop.value
-    outcome = None
+    result = None
     try:
         if failure is not None:
             raise failure
@@ -72,18 +72,18 @@ def perform(recipe: Recipe) -> Any:
 
 async def perform_async(recipe: Recipe) -> Any:
     """Cook *recipe* without blocking the running event loop."""
-    outcome: Outcome | None = None
+    result: Result | None = None
     try:
         while True:
-            step = recipe.send(cast("Outcome", outcome))  # None begins a generator
+            step = recipe.send(cast("Result", result))  # None begins a generator
             try:
-                outcome = await _performed_async(step), None
+                result = await _performed_async(step), None
             except BaseException as error:
-                outcome = None, error
+                result = None, error
             del step
     except StopIteration as stop:
         value, failure = stop.value
-    outcome = None
+    result = None
     try:
         if failure is not None:
             raise failure
@@ -130,9 +130,9 @@ def read(
         run = Run(resolved(choice), [(Run.request_loose, source, args, kwargs)])
     else:
         run = Run(resolved(choice), [(Run.request_cell, source, key)])
-    outcome = yield run
+    result = yield run
     del block  # it was needed until now
-    return outcome
+    return result
 
 
 def update(sinks: Sequence[Sink], choice: Choice) -> Run:
@@ -155,7 +155,7 @@ def change(
     block: Any,
     observers: Sequence[Source],
     choice: Choice,
-    steps: Generator[Direct | Run, Outcome, Any],
+    steps: Generator[Direct | Run, Result, Any],
     condition: Callable[[Any], bool] | None = None,
     finish: Callable[[], object] | None = None,
     situation: Laziness = Laziness.ON_ANNOUNCE,
@@ -215,7 +215,7 @@ def _left_to_caller(sinks: Sequence[Sink]) -> bool:
     return True
 
 
-def call(direct: Direct | Run) -> Generator[Direct | Run, Outcome, Any]:
+def call(direct: Direct | Run) -> Generator[Direct | Run, Result, Any]:
     """Perform *direct* as the step of a change."""
     value, error = yield direct
     try:
@@ -266,7 +266,7 @@ def add(
     block, condition = sink.block(), sink._notify_condition
     changes: list[tuple[Any, Any]] = []
 
-    def steps() -> Generator[Direct | Run, Outcome, Any]:
+    def steps() -> Generator[Direct | Run, Result, Any]:
         if sink._active:
             pull = Run(resolved(choice), [(Run.pull, sink)])
             changes.extend((yield from call(pull)) or ())
@@ -317,7 +317,7 @@ class Store:
         """Store what the arguments say under *key*; gives the block."""
         stored: list[Any] = []
 
-        def steps() -> Generator[Direct | Run, Outcome, Any]:
+        def steps() -> Generator[Direct | Run, Result, Any]:
             direct = Direct(self.add, self.block, args, kwargs, choice)
             if self.replace is not None:
                 direct = Direct(self.replace, self.block, (key, *args), kwargs, choice)
@@ -478,7 +478,7 @@ def _disconnect_multi(source: Source, socket: Socket, link: Link) -> Recipe:
     with lock:
         _unlink(source, inlet.part, sink, link)
 
-    def steps() -> Generator[Direct | Run, Outcome, Any]:
+    def steps() -> Generator[Direct | Run, Result, Any]:
         for data_id in ids:
             yield from call(Direct(sink._remove_method(), block, (data_id,), {}, socket.choice))
 
