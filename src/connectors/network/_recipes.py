@@ -24,9 +24,10 @@ from connectors._flags import Laziness
 from ._drivers import drive, drive_async
 from ._executors import Choice, resolved
 from ._nodes import NOTHING, WHOLE, Inlet, Link, MultiSink, Sink, Source, lock
+from ._pull import tolerant
 from ._run import Run
 from ._shipping import begin_writing, changed, end_writing
-from ._tasks import Task, current_job, tolerant
+from ._tasks import Task, current_job
 from ._waves import Wave, change_made, check_loop, conclude, forget, structure_changed
 
 Result = tuple[Any, BaseException | None]

@@ -15,15 +15,9 @@ from connectors._flags import Laziness, Parallelization
 
 from . import _nodes, _waves
 from ._nodes import WHOLE, Cell, MultiSink, Node, SingleSink, Sink, Source
-from ._tasks import (
-    Job,
-    LooseTask,
-    MultiTask,
-    Task,
-    Walk,
-    WholeTask,
-    current_job,
-)
+from ._pull import MultiTask
+from ._tasks import Job, Task, current_job
+from ._walk import LooseTask, Walk, WholeTask
 
 SEQUENTIAL = Parallelization.SEQUENTIAL
 _logger = logging.getLogger("connectors")
