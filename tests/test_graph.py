@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 
 from connectors._graph import Edge, Graph, Node, Port, State
 
+pytestmark = pytest.mark.slow
+
 NASTY = [
     'say "hi"',
     "back\\slash\\",

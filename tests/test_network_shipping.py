@@ -72,6 +72,11 @@ def shelf_of(executor):
     return executor._pools[Parallelization.PROCESS]._core.crew.shelf
 
 
+def bell_of(executor):
+    (worker,) = executor._pools[Parallelization.PROCESS]._core.crew.workers.values()
+    return worker.bell
+
+
 def until(condition):
     limit = time.monotonic() + BOUND
     while not condition():
@@ -300,6 +305,7 @@ def test_a_block_that_goes_takes_its_state_along(worker):
     """When a block is gone, neither process keeps anything of it."""
     other = on(worker, Bag())
     other.get()
+    until(lambda: worker.submit(os.getpid).result() and bell_of(worker))  # which is kept
     before = worker.submit(descriptors).result(), descriptors()
     block = on(worker, Bag(array=np.ones(SIZE, np.uint8), other=b"2" * SIZE))
     block.get()
