@@ -22,6 +22,8 @@ from connectors import events
 from connectors._calls import Call
 from connectors.pools import ProcessPool
 from connectors.pools._process import _launch
+from connectors.pools._process._attend import Bell
+from connectors.pools._process._worker import Worker
 from process_calls import alive
 
 pytestmark = pytest.mark.timeout(60)
@@ -113,6 +115,36 @@ def test_idle_worker_killed(pool):
         os.kill(pool.submit(calls.pid).result(), signal.SIGKILL)
 
     assert {3} == {future.result() for future in [pool.submit(calls.add, 3) for _ in range(50)]}
+
+
+def test_worker_dies_as_a_caller_begins_to_listen(single, monkeypatch):
+    """A caller that was about to listen at a worker that died meanwhile gets its answer."""
+    single.submit(calls.add, 1).result()
+    crew, wait, close, taken, rung = single._core.crew, Bell.wait, Worker.close, [], []
+
+    def wait_later(bell, deadline):
+        monkeypatch.setattr(Bell, "wait", wait)
+        (worker,) = crew.workers.values()
+        os.kill(worker.pid, signal.SIGKILL)
+        while not taken:
+            time.sleep(0.001)
+        rung.extend(bell._poll.poll(0))
+        wait(bell, deadline)
+
+    def close_and_take_the_numbers(worker):
+        monkeypatch.setattr(Worker, "close", close)
+        close(worker)
+        taken.extend(os.pipe() for _ in range(10))
+
+    monkeypatch.setattr(Bell, "wait", wait_later)
+    monkeypatch.setattr(Worker, "close", close_and_take_the_numbers)
+    future = single.submit_call(Call(calls.sleep, (0.2, "again"), retries=1))
+    try:
+        assert future.result(20) == "again"
+        assert rung
+    finally:
+        for descriptor in [descriptor for pipe in taken for descriptor in pipe]:
+            os.close(descriptor)
 
 
 def test_killed_with_calls_behind(single, tmp_path):

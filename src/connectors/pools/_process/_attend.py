@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import pickle
 import select
 import socket
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -36,14 +38,19 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Bell:
-    """Calls a caller away that listens at a worker, when its call ended or moved otherwise."""
+    """Calls a caller away that listens at a worker, when its call ended or moved otherwise.
 
-    _ends: tuple[socket.socket, socket.socket] = attrs.field(factory=socket.socketpair)
+    Its descriptors are closed with the last reference to it, so that a caller that is about to wait
+    never waits for others that got their numbers.
+    """
+
+    _ends: tuple[int, int] = attrs.field(factory=os.pipe)
     _poll: Any = attrs.field(factory=select.poll)
 
     def __attrs_post_init__(self) -> None:
         for end in self._ends:
-            end.setblocking(False)
+            weakref.finalize(self, os.close, end).atexit = False
+            os.set_blocking(end, False)
         self._poll.register(self._ends[0], READ)
 
     def listen(self, sock: socket.socket) -> None:
@@ -59,19 +66,13 @@ class Bell:
 
     def release(self) -> None:
         """Ring."""
-        with contextlib.suppress(OSError):
-            self._ends[1].send(b"\0")
+        with contextlib.suppress(BlockingIOError):  # it rings already
+            os.write(self._ends[1], b"\0")
 
     def calm(self) -> None:
         """Forget that it was rung."""
-        with contextlib.suppress(OSError):
-            self._ends[0].recv(1 << 12)
-
-    def close(self) -> None:
-        """Call the caller away and give back what it takes."""
-        self.release()
-        for end in self._ends:
-            end.close()
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._ends[0], 1 << 12)
 
 
 def attend(desk: Desk, ticket: Ticket, deadline: float | None) -> None:

@@ -238,7 +238,8 @@ class Worker:
         self._close_tokens()
         self.inbox.close()
         if self.bell is not None:
-            self.bell.close()
+            self.bell.release()
+            self.bell = None
         self.sock.close()
         if self.status >= 0:
             os.close(self.status)
