@@ -429,6 +429,7 @@ def test_recursive_structures(pool):
     os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 16 << 30,
     reason="needs 16 GB of free memory",
 )
+@pytest.mark.timeout(300)
 def test_argument_of_three_gigabytes(single):
     """What a signed number of 32 bits can tell is no limit of frame, segment or read."""
     assert 3_000_000_000 == single.submit(calls.size_of, bytes(3_000_000_000)).result()
@@ -690,8 +691,13 @@ def state():
         # trio's threads, which other tests used, end when they please
         [thread.name for thread in threading.enumerate() if "reader" in thread.name],
         descendants(os.getpid()),
-        sorted(os.listdir("/dev/shm")),
+        sorted(line.split()[-1] for line in open_maps() if "memfd" in line or "/dev/shm" in line),
     )
+
+
+def open_maps():
+    with open("/proc/self/maps") as maps:
+        return maps.readlines()
 
 
 def open_files():
