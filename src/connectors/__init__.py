@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import blocks, events, network, pools, settings, testing
+    from . import aio, blocks, events, network, pools, settings, testing
     from ._calls import Call, Decision
     from ._capabilities import Capabilities, Pools
     from ._cpus import available_cpus
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ExecutorNotFoundError,
         ExecutorOpenError,
         FallbackError,
+        ItemCancelledError,
         MethodNotFoundError,
         NotConnectedError,
         ObserverError,
@@ -82,6 +83,7 @@ __all__ = [
     "FallbackError",
     "Host",
     "Input",
+    "ItemCancelledError",
     "Laziness",
     "MacroInput",
     "MacroOutput",
@@ -103,6 +105,7 @@ __all__ = [
     "RemoteError",
     "SettingsError",
     "WorkerCrashError",
+    "aio",
     "available_cpus",
     "available_executors",
     "blocks",
@@ -139,6 +142,7 @@ _HOMES = {
         "ExecutorNotFoundError",
         "ExecutorOpenError",
         "FallbackError",
+        "ItemCancelledError",
         "MethodNotFoundError",
         "OptionError",
         "PicklingError",
@@ -172,7 +176,7 @@ _HOMES = {
     "network._macros": ("MacroInput", "MacroOutput"),
     "settings": ("configure", "using"),
 }
-_MODULES = ("blocks", "connectors", "events", "network", "pools", "settings", "testing")
+_MODULES = ("aio", "blocks", "connectors", "events", "network", "pools", "settings", "testing")
 _ADDRESSES = {name: home for home, names in _HOMES.items() for name in names}
 
 

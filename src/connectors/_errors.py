@@ -300,6 +300,18 @@ class ObserverError(ConnectorsError, AttributeError):
     """An input names an observer that its class does not have."""
 
 
+class ItemCancelledError(ConnectorsError, concurrent.futures.CancelledError):
+    """An item of a stream was cancelled, and not whoever waits for it.
+
+    Attributes:
+        index: Its index in the input.
+    """
+
+    def __init__(self, index: int, reason: str = "it raised CancelledError by itself") -> None:
+        self.index = index
+        super().__init__(f"item {index} was cancelled: {reason}")
+
+
 class ConnectorsWarning(UserWarning):
     """The base of every warning that this library gives."""
 

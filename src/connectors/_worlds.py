@@ -46,20 +46,26 @@ def current_loop() -> Any:
     return None
 
 
-async def result_of(future: Future[Any]) -> Any:
+def abandon(future: Future[Any]) -> bool:
+    """Stop the call of *future* where its pool can do that, and cancel it where it cannot."""
+    stopped: bool = getattr(future, "stop", future.cancel)()
+    return stopped
+
+
+async def result_of(future: Future[Any], drop: Callable[[Future[Any]], object] = abandon) -> Any:
     """Wait for *future* in whichever async library is running, and return its result.
 
-    When the wait is cancelled the call is stopped, or cancelled, as far as it can be, and the
-    caller does not wait for what cannot.
+    When the wait is cancelled the call is given to *drop*, which stops or cancels it as far as
+    that can be, and the caller does not wait for what cannot.
     """
     if future.done() and not future.cancelled():
         return future.result()
     if current_world() == "trio":
-        return await _result_in_trio(future)
-    return await _result_in_asyncio(future)
+        return await _result_in_trio(future, drop)
+    return await _result_in_asyncio(future, drop)
 
 
-async def _result_in_asyncio(future: Future[Any]) -> Any:
+async def _result_in_asyncio(future: Future[Any], drop: Callable[[Future[Any]], object]) -> Any:
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -79,20 +85,14 @@ async def _result_in_asyncio(future: Future[Any]) -> Any:
     try:
         await waiter
     except asyncio.CancelledError:
-        abandon(future)
+        drop(future)
         raise
     if future.cancelled():
         raise asyncio.CancelledError
     return future.result()
 
 
-def abandon(future: Future[Any]) -> bool:
-    """Stop the call of *future* where its pool can do that, and cancel it where it cannot."""
-    stopped: bool = getattr(future, "stop", future.cancel)()
-    return stopped
-
-
-async def _result_in_trio(future: Future[Any]) -> Any:
+async def _result_in_trio(future: Future[Any], drop: Callable[[Future[Any]], object]) -> Any:
     import trio
 
     task = trio.lowlevel.current_task()
@@ -114,7 +114,7 @@ async def _result_in_trio(future: Future[Any]) -> Any:
     def abort(_: Callable[[], None]) -> trio.lowlevel.Abort:
         nonlocal waiting
         waiting = False
-        abandon(future)
+        drop(future)
         return trio.lowlevel.Abort.SUCCEEDED
 
     future.add_done_callback(done)
@@ -143,6 +143,18 @@ async def breath() -> None:
         import asyncio
 
         await asyncio.sleep(0)
+
+
+async def sleep(seconds: float) -> None:
+    """Sleep in whichever async library is running."""
+    if current_world() == "trio":
+        import trio
+
+        await trio.sleep(seconds)
+    else:
+        import asyncio
+
+        await asyncio.sleep(seconds)
 
 
 async def awaited(awaitable: Any) -> Any:

@@ -141,6 +141,27 @@ def _mark_submitter(state: _State) -> None:
         frame = frame.outer
 
 
+def make_room() -> None:
+    """Let the pool whose call is running here have one thread more until that call ends.
+
+    For calls that mostly wait for their consumers: the threads are there for those who work.
+    """
+    frame = _frame.get()
+    state = None if frame is None else frame.state
+    if frame is None or state is None:
+        return
+    with state.lock:
+        if frame.submitted:
+            return
+        frame.submitted = True
+        state.grown += 1
+        _count_freed(state)
+        if state.free < 0 and len(state.threads) < state.size + state.grown:
+            _start_thread(state)
+            if state.closed:
+                state.items.put(None)  # each thread is told to end once
+
+
 def _count_freed(state: _State) -> None:
     while state.freed:
         state.freed.pop()

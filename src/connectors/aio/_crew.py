@@ -1,0 +1,201 @@
+"""`Crew`, the tasks of the items that are under way, in either world."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final
+
+from connectors import _worlds
+
+from ._source import close
+
+if TYPE_CHECKING:
+    import trio
+
+#: Is given the index of an item that ended, and its value or its error.
+Landed = Callable[[int, Any, BaseException | None], object]
+#: Who waits for something: each has a way to be woken of its world.
+Waiters = list[Any]
+#: Says that a task was cancelled, instead of an error, which only the world itself may make.
+STOPPED: Final = BaseException("the task was cancelled")
+
+
+class Crew(abc.ABC):
+    """The tasks of the items that are under way; each item has one of its own.
+
+    Args:
+        landed: Is told of each item that ended, in the thread of the loop. A task that was
+            cancelled ends with `STOPPED`.
+
+    Attributes:
+        size: How many items are under way.
+        stopping: All of them were cancelled by us.
+    """
+
+    #: Whether a task can end as cancelled although nobody cancelled it.
+    cancels_itself: bool
+
+    def __init__(self, landed: Landed) -> None:
+        self.size = 0
+        self.stopping = False
+        self._landed = landed
+        self._idle: Waiters = []
+
+    @abc.abstractmethod
+    def start(self, index: int, item: Awaitable[Any]) -> None:
+        """Await *item* in a task of its own."""
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """Cancel all items that are under way."""
+
+    @abc.abstractmethod
+    async def park(self, waiters: Waiters) -> None:
+        """Wait among *waiters* to be woken."""
+
+    @abc.abstractmethod
+    def unpark(self, waiters: Waiters) -> None:
+        """Wake all *waiters*."""
+
+    @abc.abstractmethod
+    async def outlast(self, waiters: Waiters, over: Callable[[], bool]) -> None:
+        """Wait among *waiters* until it is *over*, whoever cancels; then be cancelled."""
+
+    async def wait(self) -> None:
+        """Wait until an item has ended or somebody wakes the conductor."""
+        await self.park(self._idle)
+
+    def wake(self) -> None:
+        """Wake the conductor."""
+        if self._idle:
+            self.unpark(self._idle)
+
+    async def settle(self) -> None:
+        """Cancel what is under way and wait for it, whoever cancels; then be cancelled."""
+        if self.size:
+            self.stop()
+            await self.outlast(self._idle, lambda: not self.size)
+
+
+class AsyncioCrew(Crew):
+    """Tasks of asyncio."""
+
+    cancels_itself = True
+
+    def __init__(self, landed: Landed) -> None:
+        super().__init__(landed)
+        self._loop = asyncio.get_running_loop()
+        self._flying: dict[asyncio.Task[Any], int] = {}
+
+    def start(self, index: int, item: Awaitable[Any]) -> None:
+        coroutine = item if type(item) is CoroutineType else _worlds.awaited(item)
+        task = self._loop.create_task(coroutine)
+        self._flying[task] = index
+        self.size += 1
+        task.add_done_callback(self._done)
+
+    def stop(self) -> None:
+        self.stopping = True
+        for task in list(self._flying):
+            task.cancel()
+
+    async def park(self, waiters: Waiters) -> None:
+        waiter = self._loop.create_future()
+        waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if waiter in waiters:
+                waiters.remove(waiter)
+            raise
+
+    def unpark(self, waiters: Waiters) -> None:
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        waiters.clear()
+
+    async def outlast(self, waiters: Waiters, over: Callable[[], bool]) -> None:
+        interrupted: asyncio.CancelledError | None = None
+        while not over():
+            try:
+                await self.park(waiters)
+            except asyncio.CancelledError as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        index = self._flying.pop(task)
+        self.size -= 1
+        error = STOPPED if task.cancelled() else task.exception()
+        self._landed(index, task.result() if error is None else None, error)
+        self.wake()
+
+
+class TrioCrew(Crew):
+    """Tasks of trio, in the nursery that it is given before the first of them starts."""
+
+    cancels_itself = False
+    nursery: trio.Nursery
+
+    def start(self, index: int, item: Awaitable[Any]) -> None:
+        self.size += 1
+        self.nursery.start_soon(self._run, index, item)
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.nursery.cancel_scope.cancel()
+
+    async def park(self, waiters: Waiters) -> None:
+        import trio
+
+        waiter = trio.Event()
+        waiters.append(waiter)
+        try:
+            await waiter.wait()
+        except BaseException:
+            if waiter in waiters:
+                waiters.remove(waiter)
+            raise
+
+    def unpark(self, waiters: Waiters) -> None:
+        for waiter in waiters:
+            waiter.set()
+        waiters.clear()
+
+    async def outlast(self, waiters: Waiters, over: Callable[[], bool]) -> None:
+        import trio
+
+        with trio.CancelScope(shield=True):
+            while not over():
+                await self.park(waiters)
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _run(self, index: int, item: Awaitable[Any]) -> None:
+        import trio
+
+        value, error = None, STOPPED
+        try:
+            if self.stopping:
+                close(item)
+            else:
+                value, error = await item, None
+        except trio.Cancelled:
+            raise
+        except BaseExceptionGroup as group:
+            cancelled, error = group.split(trio.Cancelled)
+            if error is None:
+                error = STOPPED
+                raise
+            del cancelled
+        except BaseException as failure:
+            error = failure
+        finally:
+            self.size -= 1
+            self._landed(index, value, error)
+            self.wake()
+            del error
