@@ -178,20 +178,21 @@ class TrioCrew(Crew):
     async def _run(self, index: int, item: Awaitable[Any]) -> None:
         import trio
 
-        value, error = None, STOPPED
+        value: Any = None
+        error: BaseException | None = STOPPED
         try:
             if self.stopping:
                 close(item)
             else:
-                value, error = await item, None
+                value = await item
+                error = None
         except trio.Cancelled:
             raise
         except BaseExceptionGroup as group:
-            cancelled, error = group.split(trio.Cancelled)
-            if error is None:
-                error = STOPPED
+            rest = group.split(trio.Cancelled)[1]
+            if rest is None:
                 raise
-            del cancelled
+            error = rest
         except BaseException as failure:
             error = failure
         finally:

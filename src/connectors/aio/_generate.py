@@ -7,13 +7,14 @@ consumer: asend, athrow, aclose ─▶ orders ─▶ thread: send, throw, close 
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import attrs
 
@@ -69,7 +70,7 @@ class _Server:
             self._orders.put(order)
             first, self._started = not self._started, True
         if first:
-            self._start(order)
+            self._start()
         return order.answer
 
     def close(self) -> Future[Any]:
@@ -89,7 +90,7 @@ class _Server:
         self.why = f"generate_in_thread({self._label}) was closed: its thread pool is shut down"
         self.close()
 
-    def _start(self, order: _Order) -> None:
+    def _start(self) -> None:
         pool = thread_pool()
         call = Call(self._serve, wish=Parallelization.THREAD, name=self._label)
         try:
@@ -102,7 +103,7 @@ class _Server:
         with self._lock:
             self._serving = serving
         # The executor is not to end before the generator does.
-        serving.add_done_callback(lambda _, executor=executor: None)  # type: ignore[misc]
+        serving.add_done_callback(functools.partial(_keep, executor))
 
     def _serve(self) -> None:
         make_room()  # it mostly waits for its consumer
@@ -125,26 +126,21 @@ class _Server:
         function, args, kwargs = self._make
         self._make = None
         try:
-            iterator = function(*args, **kwargs)
-            if not (hasattr(iterator, "__next__") and hasattr(iterator, "__iter__")):
-                raise TypeError(
-                    f"generate_in_thread({self._label}): it returned a "
-                    f"{type(iterator).__name__}, which is not an iterator; "
-                    "return iter(...) of it, or write a generator"
-                )
+            iterator = _checked(function(*args, **kwargs), self._label)
         except BaseException as error:
             with self._lock:
                 self._finish(None)
             _fail(order, error, self._label)
             return None
-        return iterator  # type: ignore[no-any-return]
+        return iterator
 
     def _close(self, iterator: Iterator[Any] | None, order: _Order) -> None:
         """Close *iterator*, and only then answer *order*, the last one."""
         failure: BaseException | None = None
         try:
-            if order.closes and hasattr(iterator, "close"):
-                iterator.close()
+            close = getattr(iterator, "close", None)
+            if order.closes and close is not None:
+                close()
         except BaseException as error:
             failure = error
         with self._lock:
@@ -172,9 +168,7 @@ def _fill(order: _Order, iterator: Iterator[Any]) -> bool:
     generator: Any = iterator
     try:
         if order.error is not None:
-            if not hasattr(iterator, "throw"):
-                raise order.error
-            item = generator.throw(order.error)
+            item = getattr(iterator, "throw", _raise)(order.error)
         elif order.value is not None and hasattr(iterator, "send"):
             item = generator.send(order.value)
         else:
@@ -187,6 +181,24 @@ def _fill(order: _Order, iterator: Iterator[Any]) -> bool:
         return False
     order.answer.set_result(item)
     return True
+
+
+def _checked(iterator: Any, label: str) -> Iterator[Any]:
+    if hasattr(iterator, "__next__") and hasattr(iterator, "__iter__"):
+        found: Iterator[Any] = iterator
+        return found
+    raise TypeError(
+        f"generate_in_thread({label}): it returned a {type(iterator).__name__}, which is not an "
+        "iterator; return iter(...) of it, or write a generator"
+    )
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+def _keep(_executor: object, _serving: Future[Any]) -> None:
+    """Hold the executor until the generator has ended."""
 
 
 def _fail(order: _Order, error: BaseException, label: str) -> None:
@@ -240,7 +252,7 @@ class ThreadGenerator(AsyncGenerator[T, Any]):
             )
         return await self._next(self._awaited or None, value, None)
 
-    async def athrow(  # type: ignore[override]
+    async def athrow(
         self,
         kind: BaseException | type[BaseException],
         error: BaseException | object = None,
@@ -267,7 +279,7 @@ class ThreadGenerator(AsyncGenerator[T, Any]):
         self._running = True
         try:
             future = self._awaited = awaited or self._server.order(value, error)
-            item = await _worlds.result_of(future, _leave)
+            item: Any = await _worlds.result_of(future, _leave)
             self._awaited = None
         except BaseException:
             if self._awaited is not None and self._awaited.done():
@@ -277,7 +289,8 @@ class ThreadGenerator(AsyncGenerator[T, Any]):
             self._running = False
         if item is _END:
             raise StopAsyncIteration
-        return item  # type: ignore[no-any-return]
+        result: T = item
+        return result
 
     def _forget_error(self) -> None:
         """Forget the item if its error is what was raised; a value is kept for the next wait."""

@@ -264,7 +264,8 @@ async def _result(
         stopped = future.exception() if future.done() and not future.cancelled() else None
         if isinstance(stopped, StopIteration):
             # Python tells that a coroutine may not raise it; this tells who did.
-            raise RuntimeError(f"{label_of(function)} raised StopIteration") from stopped
+            message = f"{label_of(function)} raised StopIteration"
+            raise RuntimeError(message) from stopped  # noqa: TRY004 - as a coroutine would
         raise
 
 

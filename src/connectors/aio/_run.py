@@ -54,19 +54,24 @@ def run(coroutine: Coroutine[Any, Any, T], *, debug: bool = False) -> T:
             "call the async function: run(main())"
         )
     try:
-        only_asyncio("run()")
-        if _worlds.current_world() == "asyncio":
-            raise RuntimeError(
-                "run() cannot be called while an event loop is running in this thread; "
-                "await the coroutine instead"
-            )
+        _check_idle()
     except RuntimeError:
         coroutine.close()
         raise
     uvloop = uvloop_or_none()
     factory = None if uvloop is None else uvloop.new_event_loop
     with asyncio.Runner(debug=debug or None, loop_factory=factory) as runner:
-        return runner.run(coroutine)
+        result: T = runner.run(coroutine)
+    return result
+
+
+def _check_idle() -> None:
+    only_asyncio("run()")
+    if _worlds.current_world() == "asyncio":
+        raise RuntimeError(
+            "run() cannot be called while an event loop is running in this thread; "
+            "await the coroutine instead"
+        )
 
 
 def run_decorator(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

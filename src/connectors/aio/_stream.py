@@ -396,12 +396,12 @@ class Completing(Stream[T]):
         if turn in self._claims:
             self._claims.remove(turn)
 
-    def note_collected(self, item: Item[T]) -> None:
+    def note_collected(self, item: Item[T]) -> None:  # noqa: ARG002 - any
         self._behind += 1
         if self._window < math.inf and self._crew is not None:
             self.advance()
 
-    def _handed(self, item: Item[T]) -> Turn[T]:
+    def _handed(self, item: Item[T]) -> Turn[T]:  # noqa: ARG002 - any
         return Turn(self)
 
     def _landed_item(self, item: Item[T]) -> None:
