@@ -132,8 +132,9 @@ class AsyncioCrew(Crew):
         index = self._flying.pop(task)
         self.size -= 1
         error = STOPPED if task.cancelled() else task.exception()
-        self._landed(index, task.result() if error is None else None, error)
+        # The conductor first: its task has ended before the consumer has the last result.
         self.wake()
+        self._landed(index, task.result() if error is None else None, error)
 
 
 class TrioCrew(Crew):
@@ -197,6 +198,6 @@ class TrioCrew(Crew):
             error = failure
         finally:
             self.size -= 1
-            self._landed(index, value, error)
             self.wake()
+            self._landed(index, value, error)
             del error

@@ -69,6 +69,7 @@ class Item(Awaitable[T]):
             crew = stream.advance()
             while not self._ended:
                 await crew.park(self._waiters)
+        await self._stream.rest()
         return self._take()
 
     @property
@@ -124,6 +125,7 @@ class Turn(Awaitable[T]):
             finally:
                 if self._item is None and not self._waiters:
                     self._stream.disclaim(self)
+        await self._stream.rest()
         return self._item._take()
 
 
@@ -204,6 +206,7 @@ class Stream(abc.ABC, Generic[T]):
         try:
             turn = next(self)
         except StopIteration:
+            await self.rest()
             raise StopAsyncIteration from None
         try:
             result: T = await turn
@@ -254,6 +257,12 @@ class Stream(abc.ABC, Generic[T]):
                 _conductors.add(task)
                 task.add_done_callback(_conductors.discard)
         return self._crew
+
+    async def rest(self) -> None:
+        """Let the conductor end if everything is done, so that the last result leaves no task."""
+        while self._conducted and self._exhausted and not (self._flying or self._pending):
+            assert self._crew is not None
+            await self._crew.park(self._leaving)
 
     # Conducting
 
@@ -420,11 +429,16 @@ def _conduct_in_trio(
     import trio
 
     async def host() -> None:
+        ended = False
         try:
             async with trio.open_nursery() as crew.nursery:
                 await conduct()
+                # Leaving the nursery takes a turn, in which more work may be asked for.
+                ended = True
+                end()
         finally:
-            end()
+            if not ended:
+                end()
 
     trio.lowlevel.spawn_system_task(host, context=contextvars.copy_context())
 
