@@ -630,9 +630,9 @@ def test_any_plan(world, plan, workers, sized):
             return made if sized else iter(made)
 
         results = await aio.collect(given_(), workers=workers, return_exceptions=True)
-        assert [
-            each.args[0] if isinstance(each, ValueError) else each for each in results
-        ] == list(range(len(plan)))
+        assert [each.args[0] if isinstance(each, ValueError) else each for each in results] == list(
+            range(len(plan))
+        )
         assert peak <= workers
         assert running == 0
 
