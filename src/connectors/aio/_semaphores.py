@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import AsyncIterator
+from types import TracebackType
 from typing import Any, Literal
 
 from ._run import only_asyncio
@@ -45,29 +45,17 @@ class Semaphore(asyncio.Semaphore):
         """Give one permit back."""
         self._give(1)
 
-    @contextlib.asynccontextmanager
-    async def acquire_many(self, times: int) -> AsyncIterator[None]:
-        """Take *times* permits on entry, all or none, and give them back on exit.
+    def acquire_many(self, times: int) -> Permits:
+        """Return a block that takes *times* permits on entry, all or none, and gives them back.
 
         Args:
             times: How many.
 
         Raises:
-            ValueError: *times* is less than 1, or more than there ever are.
-            RuntimeError: asyncio is not running here.
+            ValueError: On entry: *times* is less than 1, or more than there ever are.
+            RuntimeError: On entry: asyncio is not running here.
         """
-        if times <= 0:
-            raise ValueError(f"acquire_many({times}): it has to be at least 1")
-        if times > self._capacity:
-            raise ValueError(
-                f"acquire_many({times}): there are only {self._capacity} permits, so that would "
-                f"wait for ever; make it {type(self).__name__}({times})"
-            )
-        await self._take(times)
-        try:
-            yield
-        finally:
-            self._give(times)
+        return Permits(self, times)
 
     def locked(self) -> bool:
         """Tell whether `acquire` would have to wait."""
@@ -109,6 +97,35 @@ class Semaphore(asyncio.Semaphore):
             waiter = waiters.popleft()
             self._value -= self._wants.pop(waiter)
             waiter.set_result(None)
+
+
+class Permits(contextlib.AbstractAsyncContextManager[None]):
+    """What `Semaphore.acquire_many` returns."""
+
+    __slots__ = ("_semaphore", "_times")
+
+    def __init__(self, semaphore: Semaphore, times: int) -> None:
+        self._semaphore = semaphore
+        self._times = times
+
+    async def __aenter__(self) -> None:
+        times, semaphore = self._times, self._semaphore
+        if times <= 0:
+            raise ValueError(f"acquire_many({times}): it has to be at least 1")
+        if times > semaphore._capacity:
+            raise ValueError(
+                f"acquire_many({times}): there are only {semaphore._capacity} permits, so that "
+                f"would wait for ever; make it {type(semaphore).__name__}({times})"
+            )
+        await semaphore._take(times)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._semaphore._give(self._times)
 
 
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
