@@ -9,8 +9,8 @@ import threading
 
 import pytest
 import trio
-from aio_worlds import WORLDS, Gate, background, no_complaints, run_in, turns, within
 
+from aio_worlds import WORLDS, Gate, background, no_complaints, run_in, turns, within
 from connectors import aio
 
 both = pytest.mark.parametrize("world", WORLDS)

@@ -12,10 +12,10 @@ import time
 
 import pytest
 import trio
-from aio_worlds import WORLDS, Gate, background, no_complaints, run_in, sleep, turns, within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aio_worlds import WORLDS, Gate, background, no_complaints, run_in, sleep, turns, within
 from connectors import aio
 from connectors.aio._rate import Limiter, Window
 
@@ -220,7 +220,7 @@ def test_any_callable_that_returns_an_awaitable(world):
     async def main():
         assert await limited(double)(1) == 2
         assert await Client().get(2) == 4
-        assert await limited(lambda: Awaitable())() == 6
+        assert await limited(Awaitable)() == 6
         assert await limited(functools.partial(double, 4))() == 8
 
     assert limited(double).__name__ == "double"

@@ -13,11 +13,11 @@ import weakref
 
 import pytest
 import trio
-from aio_worlds import WORLDS, Gate, background, no_complaints, run_in, sleep, turns, within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import connectors
+from aio_worlds import WORLDS, Gate, background, no_complaints, run_in, sleep, turns, within
 from connectors import aio
 
 both = pytest.mark.parametrize("world", WORLDS)
