@@ -8,7 +8,7 @@ import sys
 
 import harness
 
-ALL = ["executors"]  # bench_network.py takes long, bench_process.py prints tables of its own
+ALL = ["executors", "aio"]  # bench_network.py takes long, bench_process.py prints tables of its own
 
 
 def main(names: list[str]) -> int:
