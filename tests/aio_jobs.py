@@ -58,3 +58,11 @@ def raise_unpicklable():
 
 async def coroutine():
     return 1
+
+
+def nested():
+    import asyncio
+
+    from connectors import aio
+
+    return asyncio.run(aio.in_process(pid))

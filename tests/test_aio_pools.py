@@ -362,6 +362,37 @@ def test_what_a_pool_cannot_do_is_refused(world, monkeypatch):
         pool.shutdown(wait=True)
 
 
+@both
+@pytest.mark.parametrize("observed", [False, True])
+def test_other_executors_behind_the_pools(world, monkeypatch, observed):
+    """Any executor that has threads will do, whatever its world, and whoever observes."""
+    pool = aio.ExecutorPool("trio")
+    monkeypatch.setattr(aio, "THREAD_POOL", pool)
+
+    async def main():
+        assert await aio.in_thread(abs, -3) == 3
+        assert [each async for each in aio.generate_in_thread(iter, [1, 2])] == [1, 2]
+
+    if observed:
+        seen = []
+        with connectors.observe(seen.append):
+            run_in(world, main)
+        assert seen
+    else:
+        run_in(world, main)
+    pool.shutdown(wait=True)
+
+
+def test_in_a_worker_process():
+    """A worker has no workers of its own; that is told, and not done in its loop instead."""
+
+    async def main():
+        with pytest.raises(RuntimeError, match="already is a worker process"):
+            await aio.in_process(aio_jobs.nested)
+
+    run_in("asyncio", main)
+
+
 def test_never_by_fork():
     """How processes start is an option, and fork is none of the choices."""
     for method in ("forkserver", "spawn"):
@@ -494,6 +525,13 @@ from connectors import aio
 warnings.simplefilter("ignore")
 aio.THREAD_POOL.initialize(max_workers=3)
 asyncio.run(aio.in_thread(abs, -1))
+asyncio.run(aio.in_process(abs, -1))
+generator = aio.generate_in_thread(iter, [1, 2])
+
+async def begin():
+    assert await anext(generator) == 1
+
+asyncio.run(begin())
 held, fork = threading.Event(), threading.Event()
 
 def hold():
@@ -512,11 +550,21 @@ if child == 0:
     async def drain():
         return [each async for each in aio.generate_in_thread(iter, [1, 2])]
     assert asyncio.run(drain()) == [1, 2]
+    async def stale():
+        try:
+            await anext(generator)
+        except RuntimeError as error:
+            assert "forked" in str(error)
+        await generator.aclose()
+    asyncio.run(stale())
+    assert asyncio.run(aio.in_process(abs, -4)) == 4
+    aio.PROCESS_POOL.shutdown(wait=True)
     os._exit(7)
 fork.set()
 thread.join()
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 assert asyncio.run(aio.in_thread(abs, -3)) == 3
+asyncio.run(generator.aclose())
 print("fine")
 """
 

@@ -757,3 +757,62 @@ def test_ar25_an_item_that_cancels_itself(stream):
         assert await anext(found) == 1
 
     run_in("asyncio", main)
+
+
+@both
+@streams
+def test_read_on_in_another_run(world, stream):
+    """A stream that has nothing under way can be read on in the next run, of either world."""
+
+    async def some(found):
+        return [await anext(found) for _ in range(2)]
+
+    async def first(found):
+        result = await some(found)
+        await turns(30)
+        return result
+
+    found = stream(map(item, range(8)), workers=1, worker_greediness=1)
+    seen = run_in(world, first, found) + asyncio.run(first(found)) + trio.run(first, found)
+    assert seen == list(range(6))
+
+
+@both
+@streams
+def test_what_a_run_took_along_is_no_end(world, stream):
+    """Items that were under way when their run ended are failures, and not the end."""
+
+    async def main(found):
+        assert await anext(found) == 0
+
+    async def rest(found):
+        with pytest.raises(connectors.ItemCancelledError, match="its run ended"):
+            await anext(found)
+
+    found = stream([item(0), forever(), item(2)], workers=2)
+    if world == "trio":
+        trio.run(main, found)
+        trio.run(rest, found)
+    else:
+        asyncio.run(main(found))
+        asyncio.run(rest(found))
+
+
+@streams
+def test_eager_tasks(stream):
+    """Tasks that begin, or even end, while they are made."""
+    if not hasattr(asyncio, "eager_task_factory"):
+        pytest.skip("this Python has no eager tasks")
+
+    async def work(index):
+        if index % 2:
+            await sleep(0)
+        return index
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        assert await aio.collect(map(work, range(9)), workers=2) == tuple(range(9))
+        found = stream(map(work, range(9)), workers=2, worker_greediness=1)
+        assert sorted(await drained(found)) == list(range(9))
+
+    asyncio.run(main())

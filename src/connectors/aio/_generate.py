@@ -8,6 +8,7 @@ consumer: asend, athrow, aclose ─▶ orders ─▶ thread: send, throw, close 
 from __future__ import annotations
 
 import functools
+import os
 import queue
 import threading
 import weakref
@@ -53,6 +54,7 @@ class _Server:
         self._make: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]] | None
         self._make = (function, args, kwargs)
         self._label = label_of(function)
+        self._pid = os.getpid()
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._lock = threading.RLock()  # finalizers run in the midst of anything
         self._over = False
@@ -63,6 +65,14 @@ class _Server:
     def order(self, value: Any = None, error: BaseException | None = None) -> Future[Any]:
         """Ask for the next item; the first order finds a thread."""
         order = _Order(Future(), value, error)
+        if os.getpid() != self._pid:
+            order.answer.set_exception(
+                RuntimeError(
+                    f"generate_in_thread({self._label}): its thread is one of the process that "
+                    "this one was forked from; make it anew"
+                )
+            )
+            return order.answer
         with self._lock:
             if self._over:
                 _answer_over(order, self.why)
@@ -76,6 +86,9 @@ class _Server:
     def close(self) -> Future[Any]:
         """Ask for the generator to be closed; what was asked for before comes first."""
         order = _Order(Future(), closes=True)
+        if os.getpid() != self._pid:  # a thread of the parent may have the lock
+            order.answer.set_result(_END)
+            return order.answer
         with self._lock:
             serving = self._serving
             if self._over or not self._started or (serving is not None and serving.cancel()):

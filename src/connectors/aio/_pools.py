@@ -16,7 +16,7 @@ import attrs
 from connectors import _worlds
 from connectors._calls import Call, is_async, label_of
 from connectors._cpus import available_cpus
-from connectors._errors import ExecutorClosedError
+from connectors._errors import ExecutorClosedError, FallbackError
 from connectors._executor import Executor
 from connectors._factory import executor as make_executor
 from connectors._flags import Parallelization
@@ -118,7 +118,7 @@ class ExecutorPool:
         """Schedule *call*; return its future, and the executor, which lives until it is dropped.
 
         Raises:
-            FallbackError: This executor cannot run it where it wishes to run.
+            RuntimeError: This executor cannot run it where it wishes to run.
             PicklingError: It cannot travel to another process.
         """
         while True:
@@ -129,6 +129,11 @@ class ExecutorPool:
                 executor = self._opened()
             try:
                 return executor.submit_call(call), executor
+            except FallbackError as error:
+                raise RuntimeError(
+                    f"{self!r} cannot run {call.label} as {call.wish}: {error.reason}; put a pool "
+                    "in its place that can"
+                ) from error
             except ExecutorClosedError:
                 if self._executor is executor and not executor.closed:
                     raise  # it was replaced meanwhile in all other cases
@@ -211,8 +216,8 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
         **kwargs: Its keyword arguments.
 
     Raises:
-        RuntimeError: The function raised `StopIteration`.
-        FallbackError: `THREAD_POOL` stands for an executor without threads.
+        RuntimeError: The function raised `StopIteration`, or `THREAD_POOL` stands for an executor
+            without threads.
     """
     target: Callable[..., Any] = function
     positional: tuple[Any, ...] = args
@@ -233,8 +238,8 @@ async def in_process(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwa
         **kwargs: Its keyword arguments.
 
     Raises:
-        RuntimeError: The function raised `StopIteration`.
-        FallbackError: `PROCESS_POOL` stands for an executor without processes.
+        RuntimeError: The function raised `StopIteration`, or `PROCESS_POOL` stands for an executor
+            without processes, or this is a worker process already.
         PicklingError: The call cannot travel to another process.
         TypeError: *function* is an async function, whose coroutine could not come back.
         WorkerCrashError: The process died.

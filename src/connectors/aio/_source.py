@@ -32,9 +32,11 @@ class Source:
     """
 
     def __init__(self, awaitables: Iterable[Item], workers: int) -> None:
-        if workers < 1:
-            raise ValueError(f"workers={workers}: it has to be at least 1")
         listed = isinstance(awaitables, Collection)
+        if workers < 1:
+            if listed:
+                close_all(awaitables)
+            raise ValueError(f"workers={workers}: it has to be at least 1")
         self.workers = min(workers, max(1, len(awaitables))) if listed else workers  # type: ignore[arg-type]
         self._listed = listed
         self.items: Iterator[Item] = iter(awaitables)
@@ -43,14 +45,19 @@ class Source:
         """Close the coroutines that are listed and will not be started; pull nothing."""
         items, self.items = self.items, iter(())
         if self._listed:
-            for item in items:
-                close(item)
+            close_all(items)
 
 
 def close(item: object) -> None:
     """Close *item* if it is a coroutine that was not started."""
     if inspect.iscoroutine(item) and inspect.getcoroutinestate(item) == inspect.CORO_CREATED:
         item.close()
+
+
+def close_all(items: Iterable[object]) -> None:
+    """Close the coroutines among *items* that were not started."""
+    for item in items:
+        close(item)
 
 
 def awaitable(item: object, index: int, *, trio: bool) -> Awaitable[Any]:

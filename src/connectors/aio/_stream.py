@@ -235,6 +235,8 @@ class Stream(abc.ABC, Generic[T]):
     async def aclose(self) -> None:
         """Cancel and await what is under way, and close what was not started."""
         self._stop()
+        self._ahead.clear()
+        self._told = True
         if self._conducted:
             assert self._crew is not None
             await self._crew.outlast(self._leaving, lambda: not self._conducted)
@@ -243,20 +245,22 @@ class Stream(abc.ABC, Generic[T]):
 
     def advance(self) -> Crew:
         """Let the work go on, or begin; return the tasks."""
-        if self._crew is None:
-            trio = _worlds.current_world() == "trio"
-            self._crew = TrioCrew(self._landed) if trio else AsyncioCrew(self._landed)
         if self._conducted:
+            assert self._crew is not None
             self._crew.wake()
-        elif self._room() and (self._pending or not self._exhausted):
+            return self._crew
+        # Nothing is under way, so it may go on in another loop than before.
+        trio = _worlds.current_world() == "trio"
+        crew = self._crew = TrioCrew(self._landed) if trio else AsyncioCrew(self._landed)
+        if self._room() and (self._pending or not self._exhausted):
             self._conducted = True
-            if isinstance(self._crew, TrioCrew):
-                _conduct_in_trio(self._crew, self._conduct, self._end)
+            if isinstance(crew, TrioCrew):
+                _conduct_in_trio(crew, self._conduct, self._end)
             else:
                 task = asyncio.get_running_loop().create_task(self._conduct_in_asyncio())
                 _conductors.add(task)
                 task.add_done_callback(_conductors.discard)
-        return self._crew
+        return crew
 
     async def rest(self) -> None:
         """Let the conductor end if everything is done, so that the last result leaves no task."""
@@ -338,11 +342,11 @@ class Stream(abc.ABC, Generic[T]):
             item = self._pending.popleft()
             close(item._raw)
             self._settle(item, OutcomeState.cancelled, None, self._reason(item.index))
-        if self._failure is None:
-            self._ahead.clear()
 
     def _reason(self, index: int) -> BaseException:
-        return self._failure or ItemCancelledError(index, f"its {self.name} was closed")
+        return self._failure or ItemCancelledError(
+            index, f"its {self.name} was closed, or its run ended"
+        )
 
     def _landed(self, index: int, value: Any, error: BaseException | None) -> None:
         item = self._flying.pop(index)
