@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import inspect
 import multiprocessing
 import resource
 import statistics
@@ -140,7 +141,7 @@ async def permits(count):
 def main(name, count, loop="asyncio"):
     measured = globals()[name]
     begin = time.perf_counter()
-    if not asyncio.iscoroutinefunction(measured):
+    if not inspect.iscoroutinefunction(measured):
         seconds = measured(count)
     elif loop == "trio":
         import trio

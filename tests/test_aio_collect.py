@@ -451,6 +451,93 @@ def test_a_failure_is_the_very_exception(world):
     run_in(world, main)
 
 
+@both
+def test_a_group_that_an_item_raised(world):
+    """It leaves as itself as well."""
+
+    async def main():
+        error = ExceptionGroup("mine", [ValueError(1), KeyError(2)])
+
+        async def fail():
+            await turns(1)
+            raise error
+
+        with pytest.raises(ExceptionGroup) as raised:
+            await aio.collect([fail(), forever()])
+        assert raised.value is error
+
+    run_in(world, main)
+
+
+def test_trio_nurseries_in_items():
+    """What an item's own nursery makes of a cancellation is no failure; what it adds is one."""
+
+    async def main():
+        async def inner(clean_up):
+            async def wait():
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    clean_up()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                nursery.start_soon(trio.sleep_forever)
+
+        def nothing():
+            pass
+
+        def bad():
+            raise KeyError("in the clean-up")
+
+        async def fail():
+            await turns(4)
+            raise ValueError
+
+        with pytest.raises(ValueError):
+            await aio.collect([inner(nothing), fail()])
+        with pytest.raises(ExceptionGroup) as raised:
+            await aio.collect([inner(bad), fail()])
+        inner_group, failure = raised.value.exceptions
+        assert isinstance(failure, ValueError)
+        assert inner_group.subgroup(KeyError) is not None
+        assert inner_group.subgroup(trio.Cancelled) is None
+        with trio.move_on_after(0.02) as scope:
+            await aio.collect([inner(nothing), inner(nothing)])
+        assert scope.cancelled_caught
+
+    run_in("trio", main)
+
+
+def test_cancelled_after_a_failure(caplog):
+    """The cancellation leaves, and the failure, which nobody sees now, is logged."""
+
+    async def main():
+        gate = asyncio.Event()
+
+        async def fail():
+            raise ValueError("lost")
+
+        async def stubborn():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await gate.wait()
+
+        task = asyncio.create_task(aio.collect([stubborn(), fail()]))
+        await turns(4)
+        task.cancel()
+        await turns(2)
+        assert not task.done()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run_in("asyncio", main)
+    (record,) = caplog.records
+    assert "item 1" in record.getMessage()
+
+
 # Cancellation, at every await
 
 

@@ -534,6 +534,28 @@ def test_shutting_down_under_an_open_generator(world):
 
 
 @both
+def test_shutting_down_under_a_generator_that_waits(world):
+    """One that has no thread yet is not made any more, and its reader is told."""
+    aio.THREAD_POOL.initialize(max_workers=1)
+    gate, made = threading.Event(), []
+
+    async def main():
+        async with background(lambda: aio.in_thread(gate.wait, 20)):
+            await turns(3)
+            found = aio.generate_in_thread(lambda: made.append(1) or iter([1]))
+            async with background(lambda: anext(found)) as cancel:
+                await turns(3)
+                await cancel()
+            gate.set()
+            aio.THREAD_POOL.shutdown(wait=True)
+            with pytest.raises(RuntimeError, match="shut down"):
+                while True:
+                    assert await anext(found) == 1  # if it got the thread after all
+
+    run_in(world, main)
+
+
+@both
 def test_initialize_under_an_open_generator(world):
     """A new pool does not end the generators of the old one."""
 

@@ -190,10 +190,10 @@ class TrioCrew(Crew):
         except trio.Cancelled:
             raise
         except BaseExceptionGroup as group:
-            rest = group.split(trio.Cancelled)[1]
+            cancelled, rest = group.split(trio.Cancelled)
             if rest is None:
                 raise
-            error = rest
+            error = group if cancelled is None else rest
         except BaseException as failure:
             error = failure
         finally:

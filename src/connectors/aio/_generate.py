@@ -92,7 +92,7 @@ class _Server:
         with self._lock:
             serving = self._serving
             if self._over or not self._started or (serving is not None and serving.cancel()):
-                self._finish(None)
+                self._finish(self.why)
                 _answer_over(order, None)
             else:
                 self._orders.put(order)
