@@ -15,6 +15,8 @@ import weakref
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import connectors
 from aio_worlds import WORLDS, no_complaints, run_in, turns, within
@@ -597,6 +599,54 @@ def test_ar22_a_cancelled_head_lets_others_through(semaphore):
         head.cancel()
         async with within(20):
             await behind
+
+    run_in("asyncio", main)
+
+
+@semaphores
+@settings(max_examples=60, deadline=None)
+@given(
+    capacity=st.integers(1, 6),
+    plan=st.lists(
+        st.tuples(
+            st.integers(1, 6),  # how many
+            st.integers(0, 4),  # for how many turns
+            st.one_of(st.none(), st.integers(0, 8)),  # cancelled after so many turns
+        ),
+        max_size=8,
+    ),
+)
+def test_ar21_ar22_any_plan(semaphore, capacity, plan):
+    """Whoever wants what and gives up when: never more than there are, in order, all given back."""
+
+    async def main():
+        found, inside, served = semaphore(capacity), 0, []
+
+        async def work(number, times, pause):
+            nonlocal inside
+            async with found.acquire_many(times):
+                served.append(number)
+                inside += times
+                assert inside <= capacity
+                try:
+                    await turns(pause)
+                finally:
+                    inside -= times
+
+        tasks = []
+        for number, (times, pause, _) in enumerate(plan):
+            tasks.append(asyncio.ensure_future(work(number, min(times, capacity), pause)))
+        for turn in range(9):
+            for task, (_, _, end) in zip(tasks, plan, strict=True):
+                if end == turn:
+                    task.cancel()
+            await turns(1)
+        async with within(20):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [each for each in results if isinstance(each, Exception)]
+        assert served == sorted(served)
+        assert found._value == capacity
+        assert not found._waiters
 
     run_in("asyncio", main)
 

@@ -20,7 +20,7 @@ from connectors._calls import label_of
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_SHORTEST = 0.001  # seconds; some loops know no shorter sleeps, and would come back too early
+_AGAIN = 0.001  # seconds; the least that is slept after a sleep that ended too early
 _limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
 
 
@@ -171,13 +171,15 @@ class Limiter:
             self._window.begun(start, self._clock())
 
     async def _due(self) -> Start:
+        shortest = 0.0
         while True:
             with self._lock:
                 now = self._clock()
                 left = self._window.left(now)
                 if left <= 0:
                     return self._window.start(now)
-            await self._sleep(max(left, _SHORTEST))
+            await self._sleep(max(left, shortest))
+            shortest = _AGAIN
 
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
