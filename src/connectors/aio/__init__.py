@@ -50,6 +50,10 @@ __all__ = [
     "schedule",
 ]
 
+for _public in [globals()[name] for name in __all__ if name in globals()]:
+    if getattr(_public, "__module__", "").startswith(f"{__name__}._") and callable(_public):
+        _public.__module__ = __name__  # the one address that users see
+
 
 def __getattr__(name: str) -> Any:
     if name != "UVLOOP":
