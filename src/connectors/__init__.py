@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import aio, blocks, events, network, pools, settings, testing
+    from . import aio, background, blocks, events, network, pools, settings, testing
     from ._calls import Call, Decision
     from ._capabilities import Capabilities, Pools
     from ._cpus import available_cpus
@@ -108,6 +108,7 @@ __all__ = [
     "aio",
     "available_cpus",
     "available_executors",
+    "background",
     "blocks",
     "configure",
     "events",
@@ -176,7 +177,17 @@ _HOMES = {
     "network._macros": ("MacroInput", "MacroOutput"),
     "settings": ("configure", "using"),
 }
-_MODULES = ("aio", "blocks", "connectors", "events", "network", "pools", "settings", "testing")
+_MODULES = (
+    "aio",
+    "background",
+    "blocks",
+    "connectors",
+    "events",
+    "network",
+    "pools",
+    "settings",
+    "testing",
+)
 _ADDRESSES = {name: home for home, names in _HOMES.items() for name in names}
 
 

@@ -31,13 +31,10 @@ _Frame = tuple[str, str, int, str]
 
 def pack_error(error: BaseException) -> PackedError:
     """Return the pickled *error* if it can be pickled, and what is told of it if it cannot."""
-    tb = error.__traceback__
-    while tb is not None and _module_of(tb.tb_frame).startswith(_ours):
-        tb = tb.tb_next  # our own frames tell the reader nothing
-    error.__traceback__ = tb or error.__traceback__
+    leave_out_own_frames(error)
     kind = type(error)
     packed = _dump_error(error)
-    return packed, f"{kind.__module__}.{kind.__qualname__}", _text_of(error), _story_of(error)
+    return packed, f"{kind.__module__}.{kind.__qualname__}", _text_of(error), story_of(error)
 
 
 def unpack_error(payload: PackedError) -> BaseException:
@@ -54,6 +51,27 @@ def unpack_error(payload: PackedError) -> BaseException:
     return RemoteError(type_name, message, text, f"it unpickles as a {type(error).__name__}")
 
 
+def leave_out_own_frames(error: BaseException) -> None:
+    """Let the traceback of *error* begin where the user's code does: ours tells the reader nothing.
+
+    One that has frames of ours only is left as it is.
+    """
+    tb = error.__traceback__
+    while tb is not None and _module_of(tb.tb_frame).startswith(_ours):
+        tb = tb.tb_next
+    BaseException.with_traceback(error, tb or error.__traceback__)
+
+
+def let_go_of_frames(error: BaseException) -> None:
+    """Let *error*, and all that it leads to, hold no frame, nor what is local there.
+
+    The tracebacks read as before.
+    """
+    for one in _linked(error):
+        rebuilt = _rebuilt_traceback(_frames_of(one.__traceback__))
+        BaseException.with_traceback(one, rebuilt)  # also where attributes cannot be set
+
+
 # Below, what an exception of a user runs when it is looked at may raise anything, SystemExit too:
 # it is told of, and ends nothing.
 
@@ -65,7 +83,8 @@ def _text_of(error: BaseException) -> str:
         return "(its text cannot be told: str() of it raises)"
 
 
-def _story_of(error: BaseException) -> str:
+def story_of(error: BaseException) -> str:
+    """Return what Python would print of *error*."""
     limit = -2 * _MOST_FRAMES
     try:
         return "".join(traceback.format_exception(error, limit=limit))

@@ -95,6 +95,11 @@ class ThreadPool(concurrent.futures.Executor):
         """How many calls run at a time, at most."""
         return self._state.size
 
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The threads that there are now."""
+        return tuple(self._state.threads)
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Schedule ``fn(*args, **kwargs)`` and return its future.
 

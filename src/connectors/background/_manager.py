@@ -1,0 +1,276 @@
+"""`BgProcManager`, which runs procedures that are queued and forgotten."""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import contextlib
+import contextvars
+import functools
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from connectors._calls import Call, label_of
+from connectors._cpus import available_cpus
+from connectors._executor import Executor
+from connectors._flags import Parallelization
+
+from . import _forks
+from ._bell import Bell
+from ._checks import check_plain, checked_logger, checked_seconds
+from ._crew import daemons, submit_apart
+from ._logs import tell
+
+Proc = Callable[[], object]
+
+_living: weakref.WeakSet[_Queue] = weakref.WeakSet()
+
+
+@attrs.define(eq=False, weakref_slot=True)
+class _Queue:
+    """The procedures of a manager. Its threads know this and not the manager, which may go."""
+
+    logger: Any
+    exit_timeout: float | None
+    bell: Bell = attrs.field(factory=Bell)
+    waiting: collections.deque[tuple[Proc, contextvars.Context]] = attrs.field(
+        factory=collections.deque
+    )
+    #: By number, the threads that run procedures.
+    running: dict[int, int] = attrs.field(factory=dict)
+    closed: bool = False
+    _executor: Executor | None = None
+    _numbers: itertools.count[int] = attrs.field(factory=itertools.count)
+
+    def append(self, proc: Proc) -> None:
+        """Let *proc* be run, unless this is closed."""
+        with self.bell.lock:
+            closed = self.closed
+            if not closed:
+                self.waiting.append((proc, contextvars.copy_context()))
+        if closed:
+            label = label_of(proc)
+            tell(self.logger.warning, "%s is not run: its BgProcManager is closed", label)
+        else:
+            self._call_thread(label_of(proc))
+
+    def is_empty(self) -> bool:
+        """Tell whether every procedure that was accepted has ended."""
+        return not self.waiting and not self.running
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until every procedure has ended; tell whether they have within *timeout*."""
+        for _ in range(len(self.waiting)):  # who appended one may have been interrupted then
+            self._call_thread("a procedure")
+        return self.bell.wait_for(self.is_empty, timeout)
+
+    def is_called_by_own(self) -> bool:
+        """Tell whether one of the procedures that run here is calling."""
+        with self.bell.lock:
+            return threading.get_ident() in self.running.values()
+
+    def close(self) -> None:
+        """Accept no more, and wait for what was accepted unless that waits for the caller."""
+        self.closed = True
+        if not self.is_called_by_own():
+            self.wait(None)
+        self._dismiss()
+
+    def finish(self, began: float) -> None:
+        """Give what was accepted its time, now that the interpreter ends, which *began* then."""
+        try:
+            limit = self.exit_timeout
+            left = None if limit is None else began + limit - time.monotonic()
+            self.wait(None if left is None else max(0.0, left))
+        finally:
+            with self.bell.lock:
+                self.closed = True
+                unrun, running = len(self.waiting), len(self.running)
+                self.waiting.clear()
+                self.running.clear()
+            if unrun or running:
+                tell(
+                    self.logger.warning,
+                    "%d procedures abandoned at exit after %s s: %d still run, %d did not start",
+                    unrun + running,
+                    self.exit_timeout,
+                    running,
+                    unrun,
+                )
+
+    def start_anew(self) -> None:
+        """In a forked child: the procedures are the parent's, and so are the threads."""
+        self.bell = Bell()
+        self.waiting.clear()
+        self.running.clear()
+        self._executor = None
+
+    def _call_thread(self, label: str) -> None:
+        """Let a thread come, which runs the procedure that waits longest."""
+        try:
+            crew = self._threads()
+            wish = Parallelization.THREAD
+            submit_apart(crew, Call(self._run_next, (), {}, None, wish, crew.label or label))
+        except RuntimeError:  # there is no thread to be had, at the interpreter's exit for instance
+            self._run_next()
+
+    def _threads(self) -> Executor:
+        with self.bell.lock:
+            if self._executor is None:
+                self._executor, _ = daemons(available_cpus(), "BgProcManager")
+            return self._executor
+
+    def _run_next(self) -> None:
+        with self.bell.lock:
+            if not self.waiting:
+                return
+            number = next(self._numbers)
+            self.running[number] = threading.get_ident()
+            proc, context = self.waiting.popleft()
+        try:
+            context.run(proc)
+        except BaseException as error:
+            label = label_of(proc)
+            tell(self.logger.warning, "%s failed: %r", label, error, exc_info=error)
+        finally:
+            with self.bell.lock:
+                self.running.pop(number, None)  # which forgets it in a forked child
+                over = self.is_empty()
+                if over:
+                    self.bell.ring()
+            if over and self.closed:
+                self._dismiss()
+
+    def _dismiss(self) -> None:
+        executor = self._executor
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+
+class BgProcManager:
+    """Runs procedures that are queued and forgotten: first in, first out, several at once.
+
+    As many run at once as this process may use CPUs. Errors are logged as warnings, and nothing
+    that a procedure does ends the manager. What is queued when the interpreter exits still runs.
+    Closing it, leaving its ``with`` block and deleting it wait for what was accepted.
+
+    Args:
+        logger: Where to log; `None`: ``connectors.background``.
+        exit_timeout: How many seconds procedures have when the interpreter exits; `None`: no limit.
+
+    Raises:
+        TypeError: *logger* is no logger.
+        ValueError: *exit_timeout* is no number, or negative.
+
+    Example:
+        >>> words = []
+        >>> with BgProcManager() as manager:
+        ...     manager.append_new_proc(lambda: words.append("done"))
+        >>> words
+        ['done']
+    """
+
+    def __init__(self, logger: Any = None, *, exit_timeout: float | None = 10.0) -> None:
+        logger = checked_logger("BgProcManager", logger)
+        limit = checked_seconds("BgProcManager", "exit_timeout", exit_timeout)
+        self._queue = _Queue(logger, limit)
+        _living.add(self._queue)
+        _forks.living.add(self._queue)
+        weakref.finalize(self, self._queue.close).atexit = False
+
+    def append_new_proc(self, proc: Proc, /) -> None:
+        """Queue *proc*, which is called without arguments. When closed, warn and drop it.
+
+        Raises:
+            TypeError: *proc* cannot be called, or is an ``async def``.
+        """
+        check_plain("BgProcManager.append_new_proc", proc)
+        self._queue.append(proc)
+
+    def is_deque_empty(self) -> bool:
+        """Tell whether no procedure waits."""
+        return not self._queue.waiting
+
+    def is_no_running_threads(self) -> bool:
+        """Tell whether no procedure runs."""
+        return not self._queue.running
+
+    def wait_until_empty(self, timeout: float | None = 86400.0) -> None:
+        """Return when every procedure that was accepted has ended.
+
+        Args:
+            timeout: How many seconds to wait at most; `None`: no limit.
+
+        Raises:
+            TimeoutError: They have not ended by then.
+            RuntimeError: A procedure of this manager calls, and would wait for itself.
+        """
+        place = "BgProcManager.wait_until_empty"
+        limit = checked_seconds(place, "timeout", timeout)
+        queue = self._queue
+        if queue.is_called_by_own():
+            raise RuntimeError(f"{place}: a procedure would wait here for its own end")
+        if not queue.wait(limit):
+            raise TimeoutError(
+                f"{place}: after {limit} s {len(queue.running)} procedures run and "
+                f"{len(queue.waiting)} wait"
+            )
+
+    def close(self) -> None:
+        """Accept no more procedures, and wait for those that were accepted. It can be repeated.
+
+        A procedure that closes its own manager does not wait.
+        """
+        self._queue.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        queue = self._queue
+        state = "closed, " if queue.closed else ""
+        return f"<BgProcManager, {state}{len(queue.running)} run, {len(queue.waiting)} wait>"
+
+
+#: The manager of `bg_run_proc`.
+bg_proc_manager = BgProcManager()
+
+
+def bg_run_proc(proc: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+    """Let ``proc(*args, **kwargs)`` be called in the background, by `bg_proc_manager`.
+
+    Raises:
+        TypeError: *proc* cannot be called, or is an ``async def``.
+
+    Example:
+        >>> words = []
+        >>> bg_run_proc(words.append, "done")
+        >>> bg_proc_manager.wait_until_empty()
+        >>> words
+        ['done']
+    """
+    check_plain("bg_run_proc", proc)
+    bg_proc_manager.append_new_proc(functools.partial(proc, *args, **kwargs))
+
+
+@atexit.register
+def _finish() -> None:
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:  # one that is interrupted does not take others along
+        for queue in list(_living):
+            stack.callback(queue.finish, began)
