@@ -161,8 +161,10 @@ class Jobs:
         try:
             self._tell_start(index)
             future = self.context.copy().run(submit, function, index, *args, **kwargs)
-        except Exception as error:
+        except BaseException as error:
             self._end(index, None, error)
+            if isinstance(error, KeyboardInterrupt):
+                raise  # it is meant for the caller, in whose thread the job ran
         else:
             future.add_done_callback(functools.partial(self._land, index))
 

@@ -13,6 +13,8 @@ def tell(method: Callable[..., object], message: str, *args: object, **kwargs: A
     """Call *method*, which is a logger's, and survive it if that raises."""
     try:
         method(message, *args, **kwargs)
-    except Exception:
+    except KeyboardInterrupt:
+        raise  # it is meant for the program
+    except BaseException:
         with contextlib.suppress(Exception):
             logger_of_the_room.exception("%r raised and did not log: %s", method, message)

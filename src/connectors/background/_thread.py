@@ -99,6 +99,7 @@ class _Line:
     readers: list[_Reader] = attrs.field(factory=list)
     invokers: list[object] = attrs.field(factory=list)
     closed: bool = False
+    abandoned: bool = False
 
     def busy(self) -> list[BgFuture]:
         """Return the calls that have not ended."""
@@ -278,8 +279,8 @@ class BgThread:
         line = self._line
         line.close(cancel=cancel)
         self._executor.shutdown(wait=False)
-        if self._is_mine():
-            return  # a call closes its own thread, which ends after it
+        if self._is_mine() or line.abandoned:
+            return  # a call closes its own thread, which ends after it; or nobody waits any more
         if not line.bell.wait_for(line.idle, timeout):
             self._abandon(timeout)
         for thread in self._pool.threads:
@@ -358,6 +359,7 @@ class BgThread:
         )
         with line.bell.lock:
             late = line.busy()
+            line.abandoned = bool(late)
         for call in late:
             call.abandon(TimeoutError(*error.args))
         if late:
