@@ -261,7 +261,9 @@ def test_num_threads_defaults_to_four_fifths_of_the_cpus(monkeypatch):
 
 def test_br1_no_delay_anywhere():
     """BR1: 16 jobs of 10 ms on 2 threads take 0.08 s and little more."""
-    best = min(timed(lambda: parallelise(lambda i: time.sleep(0.01), 16, num_threads=2)) for _ in range(3))
+    best = min(
+        timed(lambda: parallelise(lambda i: time.sleep(0.01), 16, num_threads=2)) for _ in range(3)
+    )
     assert best < 0.8
 
 
@@ -357,7 +359,11 @@ def test_processes():
     """By name the jobs run in processes; lambdas travel too."""
     assert parallelise(square, 5, num_threads=2, executor="multiprocessing") == [0, 1, 4, 9, 16]
     base = 3
-    assert parallelise(lambda i: base + i, 3, num_threads=2, executor="multiprocessing") == [3, 4, 5]
+    assert parallelise(lambda i: base + i, 3, num_threads=2, executor="multiprocessing") == [
+        3,
+        4,
+        5,
+    ]
     assert parallelise(logger_name, 1, pass_logger=True, executor="multiprocessing") == [ROOM]
 
 
@@ -401,6 +407,7 @@ def test_br21_the_others_go_on():
 
 def test_br21_killed_from_outside(tmp_path):
     """BR21: kill -9 of a worker by somebody else is the crash of its job."""
+
     def job(i, directory):
         (directory / f"{i}").write_text(str(os.getpid()))
         os.rename(directory / f"{i}", directory / f"pid{i}")

@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import functools
 import itertools
+import sys
 import threading
 import time
 import weakref
@@ -124,6 +125,7 @@ class _Queue:
     def _threads(self) -> Executor:
         with self.bell.lock:
             if self._executor is None:
+                _end_with_child_process()
                 self._executor, _ = daemons(available_cpus(), "BgProcManager")
             return self._executor
 
@@ -274,3 +276,10 @@ def _finish() -> None:
     with contextlib.ExitStack() as stack:  # one that is interrupted does not take others along
         for queue in list(_living):
             stack.callback(queue.finish, began)
+
+
+def _end_with_child_process() -> None:
+    """See to `_finish` in a child of multiprocessing, which may end without exit handlers."""
+    process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _finish, exitpriority=0)

@@ -219,9 +219,12 @@ class BgThread:
 
         def has_room() -> bool:
             line.check_open()
-            if line.invokers[0] is not me or len(line.busy()) >= _MOST_ACCEPTED:
+            if len(line.busy()) >= _MOST_ACCEPTED:
                 self._refuse_to_wait("invoke", "a call waits already")
                 return False
+            if line.invokers[0] is not me:
+                return False
+            line.invokers.remove(me)
             line.accept(call)
             submit_apart(self._executor, self._call(call, context, args, kwargs)).add_done_callback(
                 functools.partial(_land, call)
