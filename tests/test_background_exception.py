@@ -8,11 +8,11 @@ import traceback
 import weakref
 
 import pytest
-from background_watch import Landmark, no_collector, nothing_is_left  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
 import connectors
+from background_watch import Landmark, no_collector, nothing_is_left  # noqa: F401
 from connectors import WorkerCrashError
 from connectors.background import (
     BgException,
@@ -115,7 +115,7 @@ def test_no_exception_at_all():
 
 def test_an_exception_without_a_text_is_told_of():
     """Whatever its `str` raises, the failure arrives."""
-    assert "Mute" in str(caught(Mute())) or "caught" in str(caught(Mute()))
+    assert "in caught" in str(caught(Mute()))
     assert isinstance(caught(Frozen("x")).__cause__, Frozen)
 
 
@@ -148,10 +148,12 @@ def test_br4_pickle_where_the_original_cannot_travel(original):
         assert again.__cause__ is None
 
 
-@given(state=st.sampled_from(OutcomeState), id=st.integers(), code=st.none() | st.integers(0, 255))
-def test_br4_any_outcome_survives(state, id, code):
+@given(
+    state=st.sampled_from(OutcomeState), number=st.integers(), code=st.none() | st.integers(0, 255)
+)
+def test_br4_any_outcome_survives(state, number, code):
     """BR4: whatever the outcome says, it says after the journey."""
-    outcome = Outcome(state, id, exit_code=code)
+    outcome = Outcome(state, number, exit_code=code)
     error = BgException("x", (None, None, None), outcome=outcome)
 
     assert pickle.loads(pickle.dumps(error)).outcome == outcome

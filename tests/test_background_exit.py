@@ -8,6 +8,7 @@ import textwrap
 import time
 
 import pytest
+
 from background_watch import LONG
 
 HEAD = """
@@ -216,9 +217,9 @@ def test_procs_of_a_child_process(method, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent(f"""
-        import multiprocessing, time, warnings
+        import multiprocessing, os, time, warnings
         from connectors.background import bg_run_proc
-        def say(n): time.sleep(0.02); print(n, flush=True)
+        def say(n): time.sleep(0.02); os.write(1, (str(n) + chr(10)).encode())
         def work():
             for n in range(5): bg_run_proc(say, n)
         if __name__ == "__main__":

@@ -4,9 +4,9 @@ import contextvars
 import threading
 
 import pytest
-from background_watch import LONG, nothing_is_left  # noqa: F401
 
 import connectors
+from background_watch import LONG, nothing_is_left  # noqa: F401
 from connectors.background import BgException, BgInvoke, Outcome, OutcomeState
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")

@@ -9,11 +9,11 @@ import threading
 import time
 
 import pytest
-from background_watch import LONG, comes, nothing_is_left  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
 import connectors
+from background_watch import LONG, comes, nothing_is_left  # noqa: F401
 from connectors import WorkerCrashError
 from connectors.background import BgException, BgInvoke, OutcomeState, parallelise
 

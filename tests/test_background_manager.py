@@ -8,11 +8,11 @@ import threading
 import time
 
 import pytest
-from background_watch import LONG, comes, no_collector, nothing_is_left  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import connectors
+from background_watch import LONG, comes, no_collector, nothing_is_left  # noqa: F401
 from connectors.background import BgInvoke, BgProcManager, bg_proc_manager, bg_run_proc
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")

@@ -8,11 +8,11 @@ import time
 import weakref
 
 import pytest
-from background_watch import LONG, Landmark, comes, no_collector, nothing_is_left  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
 import connectors
+from background_watch import LONG, Landmark, comes, no_collector, nothing_is_left  # noqa: F401
 from connectors.background import BgException, BgInvoke, BgThread, OutcomeState
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")

@@ -74,6 +74,17 @@ def test_threads_are_started_when_needed_and_kept():
         assert len(idents) <= 2  # a result may come a moment before its thread is free
 
 
+def test_the_threads_of_a_pool_are_told():
+    """There are none before the first call; then those that run calls, until the end."""
+    pool = ThreadPool(2)
+    assert pool.threads == ()
+    assert pool.submit(threading.current_thread).result() in pool.threads
+    (thread,) = pool.threads
+    pool.shutdown()
+    assert not thread.is_alive()
+    assert pool.threads == ()
+
+
 def test_a_call_sees_the_context_of_its_submitter(pool):
     """Each call has a copy of the context variables that held where it was submitted."""
     token = VARIABLE.set("mine")

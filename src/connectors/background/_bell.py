@@ -7,6 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 
+# A signal that comes between the last look of the main thread and its sleep does not wake it: Python
+# hears of it when the thread awakes. What a thread waits for has often begun just now and may well
+# be what sends the signal, so the first sleep is a short one.
+_SHORT = 0.01
+
 
 class Bell:
     """Wakes those who wait for a change.
@@ -37,6 +42,7 @@ class Bell:
             timeout: How many seconds to wait at most; `None`: no limit.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        patience = _SHORT
         while True:
             sleeper = _thread.allocate_lock()
             sleeper.acquire()
@@ -45,17 +51,16 @@ class Bell:
                     return True
                 self._sleepers.append(sleeper)
             try:
-                woken = sleeper.acquire(timeout=_left(deadline))
+                if not sleeper.acquire(timeout=min(patience, _left(deadline))):
+                    patience = threading.TIMEOUT_MAX
             finally:
                 with self.lock:
                     if sleeper in self._sleepers:
                         self._sleepers.remove(sleeper)
-            if not woken and deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and time.monotonic() >= deadline:
                 with self.lock:
                     return bool(ready())
 
 
 def _left(deadline: float | None) -> float:
-    if deadline is None:
-        return -1  # which is how a lock says: without a limit
-    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+    return threading.TIMEOUT_MAX if deadline is None else max(0.0, deadline - time.monotonic())
