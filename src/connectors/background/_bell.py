@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-# A signal that comes between the last look of the main thread and its sleep does not wake it: Python
-# hears of it when the thread awakes. What a thread waits for has often begun just now and may well
-# be what sends the signal, so the first sleep is a short one.
+# A signal that comes between the last look of the main thread and its sleep does not wake it: it is
+# heard when the thread awakes. What is waited for has often begun just now, and may well be what
+# sends the signal, so the first sleep is a short one.
 _SHORT = 0.01
 
 
