@@ -262,7 +262,7 @@ def test_a_proc_may_close_or_drop_its_manager():
     managers[0].append_new_proc(proc)
     assert gone.wait(LONG)
     manager = BgProcManager()
-    manager.append_new_proc(ended.set)
+    manager.append_new_proc(proc=ended.set)
     manager.close()
     assert ended.is_set()
 

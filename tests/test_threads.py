@@ -85,6 +85,30 @@ def test_the_threads_of_a_pool_are_told():
     assert pool.threads == ()
 
 
+@pytest.mark.parametrize("starts", [False, True])
+def test_an_interrupted_start_of_a_thread_costs_no_slot(starts, monkeypatch):
+    """Whether or not the thread has started: the next call has one, and no more than one runs."""
+    with ThreadPool(1) as pool:
+        start, made = threading.Thread.start, []
+
+        def interrupted(thread):
+            made.append(thread)
+            if starts:
+                start(thread)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(abs, -1)
+        assert pool.threads == ()
+        assert pool.submit(abs, -2).result() == 2
+        assert len(pool.threads) == 1
+        if starts:
+            made[0].join(30)
+            assert not made[0].is_alive()
+
+
 def test_a_call_sees_the_context_of_its_submitter(pool):
     """Each call has a copy of the context variables that held where it was submitted."""
     token = VARIABLE.set("mine")

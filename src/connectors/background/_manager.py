@@ -47,6 +47,8 @@ class _Queue:
     #: By number, the threads that run procedures.
     running: dict[int, int] = attrs.field(factory=dict)
     closed: bool = False
+    #: One of the threads was told to look whether there is something that no thread was called for.
+    drained: bool = False
     _executor: Executor | None = None
     _numbers: itertools.count[int] = attrs.field(factory=itertools.count)
 
@@ -60,7 +62,7 @@ class _Queue:
             label = label_of(proc)
             tell(self.logger.warning, "%s is not run: its BgProcManager is closed", label)
         else:
-            self._call_thread(label_of(proc))
+            self._call_thread(label_of(proc), self._run_next)
 
     def is_empty(self) -> bool:
         """Tell whether every procedure that was accepted has ended."""
@@ -68,8 +70,13 @@ class _Queue:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until every procedure has ended; tell whether they have within *timeout*."""
-        for _ in range(len(self.waiting)):  # who appended one may have been interrupted then
-            self._call_thread("a procedure")
+        if self.waiting and not self.drained:  # who appended one may have been interrupted then
+            self.drained = True
+            try:
+                self._call_thread("BgProcManager", self._drain)
+            except BaseException:
+                self.drained = False
+                raise
         return self.bell.wait_for(self.is_empty, timeout)
 
     def is_called_by_own(self) -> bool:
@@ -111,16 +118,17 @@ class _Queue:
         self.bell = Bell()
         self.waiting.clear()
         self.running.clear()
+        self.drained = False
         self._executor = None
 
-    def _call_thread(self, label: str) -> None:
-        """Let a thread come, which runs the procedure that waits longest."""
+    def _call_thread(self, label: str, work: Callable[[], object]) -> None:
+        """Let a thread do *work*, which runs what waits longest."""
         try:
             crew = self._threads()
             wish = Parallelization.THREAD
-            submit_apart(crew, Call(self._run_next, (), {}, None, wish, crew.label or label))
+            submit_apart(crew, Call(work, (), {}, None, wish, crew.label or label))
         except RuntimeError:  # there is no thread to be had, at the interpreter's exit for instance
-            self._run_next()
+            work()
 
     def _threads(self) -> Executor:
         with self.bell.lock:
@@ -128,6 +136,11 @@ class _Queue:
                 _end_with_child_process()
                 self._executor, _ = daemons(available_cpus(), "BgProcManager")
             return self._executor
+
+    def _drain(self) -> None:
+        while self.waiting:
+            self._run_next()
+        self.drained = False
 
     def _run_next(self) -> None:
         with self.bell.lock:
@@ -187,7 +200,7 @@ class BgProcManager:
         _forks.living.add(self._queue)
         weakref.finalize(self, self._queue.close).atexit = False
 
-    def append_new_proc(self, proc: Proc, /) -> None:
+    def append_new_proc(self, proc: Proc) -> None:
         """Queue *proc*, which is called without arguments. When closed, warn and drop it.
 
         Raises:

@@ -185,15 +185,19 @@ def _start_thread(state: _State) -> None:
     state.free += 1
     try:
         thread.start()
-    except RuntimeError:
+    except BaseException as error:
+        # After Ctrl-C nobody knows whether it starts; if it does, it finds that it is not wanted.
         state.threads.discard(thread)
         state.free -= 1
-        if not state.threads:
+        if not isinstance(error, RuntimeError) or not state.threads:
             raise
 
 
 def _work(state: _State) -> None:
     me = threading.current_thread()
+    with state.lock:
+        if me not in state.threads:
+            return
     while True:
         item = state.items.get()
         if item is None:
