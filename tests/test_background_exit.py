@@ -1,5 +1,6 @@
 """What becomes of the background when an interpreter exits, forks or is interrupted."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from background_watch import LONG
 
 HEAD = """
+
 import os, signal, sys, threading, time
 import connectors.background
 from connectors.background import *
@@ -22,15 +24,21 @@ def say(*words, seconds=0):
 """
 
 
+@contextlib.contextmanager
 def start(code, *arguments):
+    """Start a program, which does not outlive the block."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CONNECTORS_")}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, *arguments, "-c", HEAD + textwrap.dedent(code)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**environment, "CONNECTORS_CONFIG": "none"},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run(code, *arguments):
