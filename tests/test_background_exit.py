@@ -204,7 +204,9 @@ def test_br16_fork_in_the_middle():
         def wait(): go.wait(); print("parent-waits", flush=True)
         bg_run_proc(wait)
         bg_run_proc(print, "parent-queued", flush=True)
-        child = os.fork()
+        queue = bg_proc_manager._queue
+        with queue.bell.lock, queue._executor._own_threads._state.lock:
+            child = os.fork()  # as if other threads were amid something
         if child:
             os.waitpid(child, 0)
             go.set()

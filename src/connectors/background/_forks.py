@@ -8,6 +8,10 @@ import weakref
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+# What starts anew lets go of its pool, whose lock a thread of the parent may have held: the pools
+# have to be told first, and so loaded first.
+import connectors.pools  # noqa: F401
+
 
 class StartsAnew(Protocol):
     """What has threads that do not exist in a forked child."""
