@@ -14,9 +14,10 @@ VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
 
 def test_b1_count():
     """B-1: poll to the end, and the result is the count, as often as it is read."""
-    go = threading.Event()
+    go, begun = threading.Event(), threading.Event()
 
     def count(n):
+        begun.set()
         go.wait(LONG)
         return sum(1 for _ in range(n))
 
@@ -26,6 +27,7 @@ def test_b1_count():
     assert invoke.thread.is_alive()
     with pytest.raises(ValueError, match=r"runs; wait with thread.join\(\)"):
         invoke.result
+    assert begun.wait(LONG)
     assert invoke.outcome.state is OutcomeState.running
     go.set()
     while invoke.is_running():
