@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import aio, background, blocks, events, network, pools, settings, testing
+    from . import aio, background, blocks, events, network, pools, settings, tasks, testing
     from ._calls import Call, Decision
     from ._capabilities import Capabilities, Pools
     from ._cpus import available_cpus
@@ -122,6 +122,7 @@ __all__ = [
     "register",
     "register_plugin",
     "settings",
+    "tasks",
     "testing",
     "unregister",
     "unregister_plugin",
@@ -186,6 +187,7 @@ _MODULES = (
     "network",
     "pools",
     "settings",
+    "tasks",
     "testing",
 )
 _ADDRESSES = {name: home for home, names in _HOMES.items() for name in names}

@@ -33,6 +33,8 @@ class Call:
         writes: It changes its instance, so that in another process its effect would be lost.
         size: The number of items that it works on; more than 1 for a chunk of a `map`.
         packer: Gives the form in which it travels to a pool of processes, or `None`.
+        files: The files that travel with it, to a pool of processes of ours.
+        on_begin: Is given the process id of the worker that begins it, by such a pool.
     """
 
     function: Callable[..., Any]
@@ -46,6 +48,8 @@ class Call:
     writes: bool = False
     size: int = 1
     packer: Callable[[Call, Any], Call] | None = None
+    files: Any = None
+    on_begin: Callable[[int], object] | None = None
 
     @property
     def label(self) -> str:

@@ -84,7 +84,7 @@ def attend(desk: Desk, ticket: Ticket, deadline: float | None) -> None:
     worker = ticket.worker
     if worker is None or ticket.segment is not None or ticket.needs or ticket.on_answer is not None:
         return
-    if len(worker.seat.calls) != 1:
+    if len(worker.seat.calls) != 1 or ticket.on_begin is not None:
         return
     try:
         if not _listen(desk, ticket, worker, deadline):

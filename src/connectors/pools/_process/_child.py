@@ -31,7 +31,7 @@ from connectors._culprit import culprit
 from connectors._envelope import dump, run, settle_in_worker
 from connectors._packed_errors import pack_error
 
-from . import _scatter, _wire
+from . import _files, _scatter, _wire
 from ._deposit import Contents
 from ._memory import LARGE_SIZE, Segment, unwrap, wrap
 from ._wire import HEADER, TOKEN, Disconnected, Frame, Inbox, send
@@ -113,6 +113,7 @@ class _Child:
     pid: int = attrs.field(factory=os.getpid)
     inbox: Inbox = attrs.field(factory=Inbox)
     frames: deque[Frame] = attrs.field(factory=deque)
+    files: dict[int, list[int]] = attrs.field(factory=dict)
     poll: Any = attrs.field(factory=select.poll)
 
     def prepare(self) -> bool:
@@ -175,6 +176,10 @@ class _Child:
 
     def heed(self, frame: Frame) -> None:
         """Do what a frame says that is no call."""
+        if frame.kind == _wire.FILE:
+            assert frame.descriptor is not None
+            self.files.setdefault(frame.number, []).append(frame.descriptor)
+            return
         if frame.kind == _wire.LEVELS:
             settle_in_worker(pickle.loads(frame.payload))
         elif frame.kind == _wire.FORGET:
@@ -190,10 +195,15 @@ class _Child:
 
     def run(self, frame: Frame) -> None:
         """Run the call in *frame* and answer."""
+        if frame.flags & _wire.TELLS:
+            self.send(_wire.BEGUN, frame.number, b"")
+        for number in [number for number in self.files if number <= frame.number]:
+            _files.receive(self.files.pop(number))  # earlier ones belong to what is run elsewhere
         lent = _segment_of(frame)
         kind, seconds, data, buffers, news = _outcome(frame, lent)
         if os.getpid() != self.pid:
             os._exit(0)  # a call forked, and this is the fork: the answer is not its business
+        _files.receive([])
         _flush()
         flags = _wire.NEWS if news else 0
         if lent is None and not buffers and len(data) < LARGE_SIZE:

@@ -140,6 +140,10 @@ class Core:
                 raise
         return ticket.cancelled()
 
+    def end_worker(self, ticket: Ticket, kill: bool) -> None:
+        """End the worker that runs the call of *ticket*: by SIGTERM, or SIGKILL if *kill*."""
+        self._request(lambda: self.crew.end_worker(ticket, kill))
+
     def shutdown(self, cancel: bool = False, kill: bool = False) -> None:
         """Take no more calls and end when there are none.
 

@@ -51,11 +51,21 @@ class Crew(Desk):
             self.outcomes.tell(events.WorkerStarted, pid=worker.pid)
         elif frame.kind == _wire.REFUSED:
             worker.failure = frame.payload
+        elif frame.kind == _wire.BEGUN:
+            self._note_begin(worker, frame.number)
         elif frame.number in worker.seat.calls:  # or else it was heeded, but that was interrupted
             ticket = self.schedule.answered(worker.seat, frame.number, frame.seconds)
             ticket.worker = None
             worker.remind()
             self.outcomes.answer(ticket, frame, worker.pid)
+
+    def _note_begin(self, worker: Worker, sequence: int) -> None:
+        ticket = worker.seat.calls.get(sequence)
+        if ticket is None or ticket.ended or ticket.on_begin is None:
+            return
+        if ticket.files is not None and not ticket.retries:
+            ticket.files.close()  # the worker has its own
+        self.outcomes.add(ticket.on_begin, worker.pid)
 
     def receive(self, worker: Worker) -> None:
         """Heed what *worker* said."""
@@ -110,6 +120,16 @@ class Crew(Desk):
         self.kill(worker)
         self.outcomes.cancel(ticket, over=False)  # its worker may still read what it has
         return True
+
+    def end_worker(self, ticket: Ticket, kill: bool) -> None:
+        """Let the worker that runs the call of *ticket* end by SIGTERM, or SIGKILL if *kill*."""
+        worker = ticket.worker
+        if worker is None or ticket.ended:
+            return
+        if kill:
+            self.kill(worker)
+        else:
+            worker.terminate()
 
     def cancel_all(self, kill: bool) -> list[Ticket]:
         """Cancel all calls that have not begun, and with *kill* those that have; return them."""

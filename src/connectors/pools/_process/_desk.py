@@ -119,6 +119,8 @@ class Desk:
         """Send *ticket*, if that is simple, and tell as `submit` does."""
         if ticket.needs or ticket.segment is not None or self.outcomes.large_results:
             return None
+        if ticket.files is not None or ticket.on_begin is not None:
+            return None
         seat = self.schedule.vacant()
         worker = None if seat is None else self.workers[seat]
         if seat is None or worker is None or worker.outbox or worker.levels is not _relay.levels():
@@ -189,6 +191,10 @@ class Desk:
                 ticket.segment = self.segments.spare()
             if ticket.segment is not None and not ticket.retries:
                 flags |= _wire.WRITABLE
+            if ticket.on_begin is not None:
+                flags |= _wire.TELLS
+            for descriptor in ticket.files.descriptors if ticket.files else ():
+                out.add(_wire.FILE, sequence, b"", 0, descriptor)
             out.add(_wire.CALL, sequence, ticket.payload, flags, _file(ticket.segment))
         worker.allow(list(calls))
         jammed = self.flush(worker)
@@ -267,7 +273,7 @@ class Desk:
             if key in worker.known and not worker.retired:
                 worker.known.discard(key)
                 if segment is not None:  # whose descriptor is not ours any more
-                    worker.outbox.drop((key,), _wire.DEFINE)
+                    worker.outbox.drop((key,), (_wire.DEFINE,))
                 worker.outbox.add(_wire.FORGET, key, b"")
                 self.flush(worker)
                 worker.notify()

@@ -12,7 +12,7 @@ import threading
 
 import attrs
 
-from ._template import COMMAND, FORK, KILL, SPAWN, bootstrap
+from ._template import COMMAND, FORK, KILL, SPAWN, TERMINATE, bootstrap
 
 START_METHODS = {"forkserver": FORK, "spawn": SPAWN}
 
@@ -70,9 +70,16 @@ class Template:
 
     def kill(self, number: int) -> None:
         """Kill worker *number*, if it lives."""
+        self._signal(KILL, number)
+
+    def terminate(self, number: int) -> None:
+        """Send SIGTERM to worker *number*, if it lives."""
+        self._signal(TERMINATE, number)
+
+    def _signal(self, command: int, number: int) -> None:
         # If the template is gone, it has taken its workers along.
         with contextlib.suppress(OSError):
-            self._control.send(COMMAND.pack(KILL, number))
+            self._control.send(COMMAND.pack(command, number))
 
     def close(self) -> None:
         """End it, and its workers with it, and wait until it has ended."""

@@ -96,6 +96,9 @@ class Outcomes:
         if ticket.segment is not None:
             self.segments.give(ticket.segment)
             ticket.segment = None
+        if ticket.files is not None:
+            ticket.files.close()
+            ticket.files = None
         if ticket.needs:
             self.unused(ticket)
 

@@ -157,6 +157,7 @@ class ProcessPool(concurrent.futures.Executor):
         if needs:
             ticket.needs = needs
         ticket.timeout, ticket.retries, ticket.on_answer = call.timeout, call.retries, on_answer
+        ticket.files, ticket.on_begin = call.files, call.on_begin
         core.submit(ticket)
         return ticket
 

@@ -27,7 +27,8 @@ from typing import NoReturn
 import attrs
 
 COMMAND = struct.Struct("<BI")
-FORK, SPAWN, KILL = range(3)
+FORK, SPAWN, KILL, TERMINATE = range(4)
+_SIGNALS = {KILL: signal.SIGKILL, TERMINATE: signal.SIGTERM}
 
 BEGIN = struct.Struct("<i")  # on the status pipe: the pid, and at the end
 END = struct.Struct("<i")  # the wait status and the last of the worker's stderr
@@ -134,10 +135,10 @@ class _Template:
         if not data:
             raise EOFError
         command, number = COMMAND.unpack(data)
-        if command != KILL:
+        if command not in _SIGNALS:
             self.start(command, number, *files)
         elif number in self.workers:
-            os.kill(self.workers[number].pid, signal.SIGKILL)
+            os.kill(self.workers[number].pid, _SIGNALS[command])
 
     def start(self, command: int, number: int, sock: int, tokens: int, status: int) -> None:
         """Fork a worker, which reads calls from *sock* and may run those named by *tokens*."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from connectors._envelope import Answer
 
 from ._attend import attend
+from ._files import Files
 from ._memory import Segment
 from ._worker import Worker
 
@@ -70,6 +71,8 @@ class Ticket(concurrent.futures.Future[Any]):
         timeout: Limit of one run in seconds, or `None`.
         retries: How many more times it is run if its worker dies.
         on_answer: Is given what came back.
+        files: What travels with it.
+        on_begin: Is given the process id of the worker when that begins the call.
         core: The pool's engine, until the call has ended.
         worker: Where it was sent.
         begun: The future was told that it runs.
@@ -84,6 +87,8 @@ class Ticket(concurrent.futures.Future[Any]):
     timeout: float | None = None
     retries: int = 0
     on_answer: Callable[[Answer], object] | None = None
+    files: Files | None = None
+    on_begin: Callable[[int], object] | None = None
     core: Core | None = None
     worker: Worker | None = None
     begun: bool = False
@@ -174,6 +179,15 @@ class Ticket(concurrent.futures.Future[Any]):
         """Cancel the call also if it runs, by killing its worker; tell whether it is cancelled."""
         core = self.core
         return self.cancelled() if core is None else core.cancel(self, kill=True)
+
+    def end_worker(self, kill: bool = False) -> None:
+        """Let the worker that runs the call end, by SIGTERM, or by SIGKILL if *kill*.
+
+        The call then fails with the `WorkerCrashError` that tells how the worker ended.
+        """
+        core = self.core
+        if core is not None:
+            core.end_worker(self, kill)
 
     def begin(self) -> None:
         """Tell that the call runs, unless it has ended."""

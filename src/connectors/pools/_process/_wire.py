@@ -24,15 +24,16 @@ HEADER = struct.Struct("<BBHIQd")
 TOKEN = struct.Struct("<Q")
 
 # From the parent:
-SETUP, LEVELS, CALL, DEFINE, FORGET = range(5)
+SETUP, LEVELS, CALL, DEFINE, FORGET, FILE = range(6)
 # From the worker:
-READY, REFUSED, VALUE, ERROR, UNRETURNABLE = range(10, 15)
+READY, REFUSED, VALUE, ERROR, UNRETURNABLE, BEGUN = range(10, 16)
 
 # Flags:
 LARGE = 1  # the payload tells the sizes of what is in the segment
 WRITABLE = 2  # the segment may be used for the result
 NEWS = 4  # the answer has log records or warnings
 KEPT = 8  # the definition is that of contents, which stay in their segment
+TELLS = 16  # the worker has to tell when it begins the call
 
 LOST = -1  # instead of a descriptor for which this process had no room
 MOST_TOKENS = 1 << 12  # more than a worker is ever sent ahead
@@ -174,13 +175,13 @@ class Outbox:
         begin = self._pieces[-1].end if self._pieces else self._position[0]
         self._pieces.append(_Piece(kind, number, data, descriptor, begin + len(data)))
 
-    def drop(self, numbers: Container[int], kind: int = CALL) -> None:
-        """Forget the frames of *kind* with *numbers*, as far as nothing of them is sent."""
+    def drop(self, numbers: Container[int], kinds: Container[int] = (CALL, FILE)) -> None:
+        """Forget the frames of *kinds* with *numbers*, as far as nothing of them is sent."""
         kept: deque[_Piece] = deque()
         end = position = self._position[0]
         for piece in self._pieces:
             begun = piece.end - len(piece.data) < position
-            if begun or piece.kind != kind or piece.number not in numbers:
+            if begun or piece.kind not in kinds or piece.number not in numbers:
                 end += min(len(piece.data), piece.end - position) if begun else len(piece.data)
                 kept.append(piece._replace(end=end))
         self._pieces = kept

@@ -190,6 +190,10 @@ class Worker:
         """Kill it. Its end is told on the status pipe."""
         self._template.kill(self._number)
 
+    def terminate(self) -> None:
+        """Send it SIGTERM. Its end, if it heeds that, is told on the status pipe."""
+        self._template.terminate(self._number)
+
     def retire(self) -> None:
         """Let it end when it has done what it was sent. Its end is told on the status pipe."""
         self.retired = True
