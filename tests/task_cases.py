@@ -1,12 +1,10 @@
-"""Tasks for the tests of `connectors.tasks`; processes import this module."""
+"""Tasks for the tests of `connectors.tasks`."""
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import threading
-import time
 
 from connectors.tasks import (
     AbstractExecutorTask,
@@ -16,6 +14,7 @@ from connectors.tasks import (
     ProcessExecutor,
     ThreadExecutor,
 )
+from task_bodies import afail, fail, wait_for
 
 CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -103,40 +102,6 @@ class ProcessTask(AbstractMultiprocessExecutorTask):
         self.told.append(threading.current_thread())
         if self.stopping is not None:
             self.stopping.set()
-
-
-def wait_for(event):
-    event.wait(30)
-    return "stopped"
-
-
-def fail(message="it broke"):
-    raise ValueError(message)
-
-
-async def afail(message="it broke"):
-    raise ValueError(message)
-
-
-def sleep(seconds=30):
-    time.sleep(seconds)
-
-
-def ignore_sigterm(conn):
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    conn.send(os.getpid())
-    time.sleep(30)
-
-
-def say_pid_and_wait(conn):
-    conn.send(os.getpid())
-    time.sleep(30)
-
-
-def leave(code):
-    os._exit(code)
 
 
 HEALTHY = {"threaded": ThreadTask, "async": AsyncTask, "multiprocess": ProcessTask}

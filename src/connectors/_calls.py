@@ -34,7 +34,7 @@ class Call:
         size: The number of items that it works on; more than 1 for a chunk of a `map`.
         packer: Gives the form in which it travels to a pool of processes, or `None`.
         files: The files that travel with it, to a pool of processes of ours.
-        on_begin: Is given the process id of the worker that begins it, by such a pool.
+        on_begin: Is given the process id of its worker when it tells there that it begins.
     """
 
     function: Callable[..., Any]

@@ -178,6 +178,8 @@ def _dump(value: Any) -> bytes:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, BaseException):
                 make, args, *state = pickling_support.pickle_exception(obj)
+                if isinstance(obj, SystemExit) and isinstance(args[1], dict):
+                    args = (args[0], {**args[1], "code": obj.code}, *args[2:])  # tblib forgets it
                 return make, (*args[:2], None, None, None, *args[5:]), *state
             return super().reducer_override(obj)
 

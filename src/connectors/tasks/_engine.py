@@ -88,6 +88,7 @@ class Engine:
     stop_errors: list[BaseException] = attrs.field(factory=list)
     _slots: list[_Slot] = attrs.field(init=False)
     _reports: list[int] = attrs.field(factory=list)
+    _breaks: bool = attrs.field(default=False, init=False)  # a failure stops all
     _upcoming: int = attrs.field(default=0, init=False)  # which task is started next
     _number_begun: int = attrs.field(default=0, init=False)  # how many have begun, or failed to
     _number_ended: int = attrs.field(default=0, init=False)
@@ -113,8 +114,7 @@ class Engine:
             self.stop(now, self.stop_timeout)
         elif outcome.state in FAILURES:
             self._reports.append(index)
-            if self.policy is not ExecutorExceptionPolicies.log_only:
-                self.stop(now, self.stop_timeout)
+            self._breaks |= self.policy is not ExecutorExceptionPolicies.log_only
         return True
 
     def hopeless(self, index: int) -> None:
@@ -177,6 +177,9 @@ class Engine:
             return Action(Do.report, self._reports.pop(0))
         if not self.begun:
             return None
+        if self._breaks and not self.stopping and self.ready:
+            # Not before all have begun: which of them failed must not depend on who was faster.
+            self.stop(now, self.stop_timeout)
         if self.stopping:
             return self._end(now)
         if helping or self._upcoming == self.count:

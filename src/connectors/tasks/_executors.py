@@ -96,7 +96,7 @@ class AbstractMultipleExecutor(abc.ABC):
         """Ask *task* to end."""
         task.stop()
 
-    def _close_pool(self, *, wait: bool, kill: bool) -> None:
+    def _close_pool(self, *, wait: bool, kill: bool) -> None:  # noqa: B027 - there may be none
         """Close the executor, when all tasks have ended."""
 
 

@@ -102,7 +102,7 @@ class TaskGroup:
         """
         self._supervision.stop(timeout)
 
-    async def astop(self, timeout: float | None = None) -> None:
+    async def astop(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as in `stop`
         """Do as `stop`, without blocking the running loop."""
         await self._supervision.astop(timeout)
 
@@ -118,7 +118,7 @@ class TaskGroup:
         """
         self._supervision.join(timeout)
 
-    async def ajoin(self, timeout: float | None = None) -> None:
+    async def ajoin(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as in `join`
         """Do as `join`, without blocking the running loop."""
         await self._supervision.ajoin(timeout)
 

@@ -6,13 +6,12 @@ import enum
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from connectors import _factory, _worlds, settings
+from connectors import _factory, _registry, _worlds, settings
 from connectors._calls import Call
 from connectors._cpus import available_cpus
 from connectors._executor import Executor
 from connectors._flags import Parallelization
-from connectors._registry import registry
-from connectors.executors._options import number_of_threads
+from connectors.executors._options import ProcessOptions, number_of_threads
 
 from ._bodies import in_asyncio, in_trio
 from ._runs import CallRun, LoopRun, Run
@@ -113,18 +112,18 @@ class Launcher:
 
     def _in_process(self, task: AbstractExecutorTask) -> Run:
         target, args = _checked_pair(task)
-        from . import _travel  # loaded by those who want processes
+        from connectors.pools._process import _files  # loaded by those who want processes
+
+        from . import _travel
 
         name = str(task.id)
         method = getattr(self.executor, "start_method", None) or "forkserver"
         packed, files = _travel.pack(target, args, name, method)
         run = CallRun()
-        if not hasattr(type(self.executor), "start_method"):
-            begins = None  # an engine of others does not tell
-        else:
-            begins = run.begin
+        # An engine of others does not tell.
+        begins = run.begin if isinstance(self.executor, ProcessOptions) else None
         call = Call(
-            _travel.perform, (packed,), wish=_PROCESS, name=name, files=files, on_begin=begins
+            _files.perform, (packed,), wish=_PROCESS, name=name, files=files, on_begin=begins
         )
         task.future = run
         self._submit(call, run)
@@ -181,7 +180,7 @@ def _with_room(
     """Return a new executor with a slot for each task."""
     origin = ""
     if wanted is None:
-        registry.activate()
+        _registry.registry.activate()
         setting = settings.executor_setting()
         wanted, origin = setting.value, setting.origin
         wanted = _names(wanted)

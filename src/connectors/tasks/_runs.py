@@ -63,7 +63,7 @@ class Run(Future[Any]):
     def withdraw(self) -> None:
         """Cancel it, if it has not begun."""
 
-    def force(self, kill: bool) -> bool:
+    def force(self, kill: bool) -> bool:  # noqa: ARG002 - a process knows two ways
         """End it from outside; tell whether that can be."""
         self.forced = True
         return False
@@ -157,7 +157,7 @@ class LoopRun(Run):
     def withdraw(self) -> None:
         """Let it be: it begins at once, and is told then."""
 
-    def force(self, kill: bool) -> bool:
+    def force(self, kill: bool) -> bool:  # noqa: ARG002 - there is only one way
         """Cancel the coroutine; tell whether that can be."""
         self.forced = True
         return self.cancel()

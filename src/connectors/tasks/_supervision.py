@@ -328,7 +328,7 @@ class Supervision:
         abandoned = self.abandoned()
         if abandoned:
             self._logger.warning(
-                "%d of %d tasks did not stop in time, are not waited for any more, and still run: %s",
+                "%d of %d tasks did not stop in time and are abandoned, though they still run: %s",
                 len(abandoned),
                 len(self.tasks),
                 ", ".join(map(str, abandoned)),
@@ -394,7 +394,7 @@ class Supervision:
         self.let_go()
         self.leave(errors)
 
-    async def astop(self, timeout: float | None = None) -> None:
+    async def astop(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as in `stop`
         """Do as `stop`, without blocking the running loop."""
         limit = None if timeout is None else time.monotonic() + timeout + _PATIENCE
         self.ask(timeout)
@@ -431,9 +431,9 @@ class Supervision:
                 interrupted, limit = True, None
                 self.interrupt(error)
 
-    async def await_(self, holds: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait until something holds, in the running loop."""
-        limit = None if timeout is None else time.monotonic() + timeout
+    async def await_(self, holds: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Wait until something holds, in the running loop; tell whether it does."""
+        limit = None if seconds is None else time.monotonic() + seconds
         while True:
             news = self._watch()
             if holds():
@@ -453,7 +453,7 @@ class Supervision:
         self.let_go()
         self.leave()
 
-    async def ajoin(self, timeout: float | None = None) -> None:
+    async def ajoin(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as in `join`
         """Do as `join`, without blocking the running loop."""
         if self.began and not await self.await_(self.is_finished, timeout):
             raise TimeoutError(self._not_over(timeout))

@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing.context
-import pickle
 from collections.abc import Callable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
-
-import attrs
 
 from connectors._by_value import Pickler
 from connectors._culprit import culprit
@@ -24,21 +21,10 @@ from connectors.pools._process import _files
 _OURS = ("multiprocessing.", "socket", "_socket")
 
 
-@attrs.frozen
-class _Passed:
-    """Stands for a descriptor, as `multiprocessing.reduction.DupFd` does."""
-
-    number: int
-
-    def detach(self) -> int:
-        """Return the descriptor, in the process of the task."""
-        return _files.take(self.number)
-
-
 class _Start:
     """What `multiprocessing` takes for a process that is being started."""
 
-    DupFd = _Passed
+    DupFd = _files.Passed
 
     def __init__(self, files: _files.Files) -> None:
         self._files = files
@@ -67,7 +53,7 @@ class _ContextError(TypeError):
 
 
 def pack(target: Callable[..., Any], args: tuple[Any, ...], name: str, method: str) -> Any:
-    """Return *target* and *args* as bytes for `perform`, and the files that belong to them.
+    """Return *target* and *args* as bytes for `_files.perform`, and the files that belong to them.
 
     Args:
         target: The body.
@@ -92,18 +78,22 @@ def pack(target: Callable[..., Any], args: tuple[Any, ...], name: str, method: s
 
 
 def _of_wrong_context(parts: dict[str, Any], name: str, method: str) -> TypeError:
-    for part, value in parts.items():
-        try:
-            _dumped(value)
-        except _ContextError:
-            break
-        except Exception:  # noqa: S112 - that is told when this is cured
-            continue
+    part = next(part for part, value in parts.items() if _is_of_wrong_context(value))
     return TypeError(
-        f"task {name}: {part} ({type(value).__name__}) was made by the 'fork' context of "
+        f"task {name}: {part} ({type(parts[part]).__name__}) was made by the 'fork' context of "
         f"multiprocessing, and processes start by {method}; make it with "
         f'multiprocessing.get_context("{method}")'
     )
+
+
+def _is_of_wrong_context(value: Any) -> bool:
+    try:
+        _dumped(value)
+    except _ContextError:
+        return True
+    except Exception:  # that is told when this is cured
+        return False
+    return False
 
 
 def _dumped(value: Any) -> bytes:
@@ -130,9 +120,3 @@ def _starting(files: _files.Files) -> Iterator[None]:
         yield
     finally:
         context.set_spawning_popen(before)
-
-
-def perform(packed: bytes) -> Any:
-    """Do what `pack` packed, and return what it returns."""
-    target, args = pickle.loads(packed)
-    return target(*args)

@@ -21,5 +21,6 @@ _template  ... a small process that forks them, buries them and hears their last
 _child     what a worker does all its life
 _wire      frames on a socket
 _memory    large buffers, which travel beside the socket
+_files     files that do
 ```
 """

@@ -195,10 +195,11 @@ class _Child:
 
     def run(self, frame: Frame) -> None:
         """Run the call in *frame* and answer."""
-        if frame.flags & _wire.TELLS:
-            self.send(_wire.BEGUN, frame.number, b"")
-        for number in [number for number in self.files if number <= frame.number]:
-            _files.receive(self.files.pop(number))  # earlier ones belong to what is run elsewhere
+        for number in [number for number in self.files if number < frame.number]:
+            _files.receive(self.files.pop(number))  # they belong to what is run elsewhere
+        tell = functools.partial(self.send, _wire.BEGUN, frame.number, b"")
+        tells = bool(frame.flags & _wire.TELLS)
+        _files.receive(self.files.pop(frame.number, []), tell if tells else None)
         lent = _segment_of(frame)
         kind, seconds, data, buffers, news = _outcome(frame, lent)
         if os.getpid() != self.pid:

@@ -1,16 +1,21 @@
-"""Files that travel with a call, ends of pipes for instance."""
+"""Files that travel with a call, ends of pipes for instance, and how it tells that it begins."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import pickle
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
 
 from . import _wire
 
 _received: list[int] = []
+_tell: Callable[[], object] | None = None
 
 
 class Files:
@@ -35,6 +40,17 @@ class Files:
         return len(self.descriptors) - 1
 
 
+@attrs.frozen
+class Passed:
+    """Stands for file *number*, as what `multiprocessing.reduction.DupFd` returns does."""
+
+    number: int
+
+    def detach(self) -> int:
+        """Return the descriptor, which belongs to the caller then."""
+        return take(self.number)
+
+
 def take(number: int) -> int:
     """Return, in a worker, the file *number* of the call that runs; who takes it closes it.
 
@@ -47,10 +63,25 @@ def take(number: int) -> int:
     return descriptor
 
 
-def receive(descriptors: list[int]) -> None:
-    """Let `take` give *descriptors*, and close what nobody took before."""
+def begin() -> None:
+    """Tell, in a worker, that the work of the call that runs begins, if somebody wants to know."""
+    if _tell is not None:
+        _tell()
+
+
+def perform(packed: bytes) -> Any:
+    """Unpickle a function and its arguments, tell that the work begins, and do it."""
+    function, args = pickle.loads(packed)
+    begin()
+    return function(*args)
+
+
+def receive(descriptors: list[int], tell: Callable[[], object] | None = None) -> None:
+    """Let `take` give *descriptors*, and `begin` call *tell*; close what nobody took before."""
+    global _tell  # noqa: PLW0603 - a worker runs one call at a time
     _close(_received)
     _received[:] = descriptors
+    _tell = tell
 
 
 def _close(descriptors: list[int]) -> None:

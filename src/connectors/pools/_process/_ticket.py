@@ -72,7 +72,7 @@ class Ticket(concurrent.futures.Future[Any]):
         retries: How many more times it is run if its worker dies.
         on_answer: Is given what came back.
         files: What travels with it.
-        on_begin: Is given the process id of the worker when that begins the call.
+        on_begin: Is given the process id of its worker when it tells there that it begins.
         core: The pool's engine, until the call has ended.
         worker: Where it was sent.
         begun: The future was told that it runs.

@@ -33,7 +33,7 @@ LARGE = 1  # the payload tells the sizes of what is in the segment
 WRITABLE = 2  # the segment may be used for the result
 NEWS = 4  # the answer has log records or warnings
 KEPT = 8  # the definition is that of contents, which stay in their segment
-TELLS = 16  # the worker has to tell when it begins the call
+TELLS = 16  # the call may tell that it begins
 
 LOST = -1  # instead of a descriptor for which this process had no room
 MOST_TOKENS = 1 << 12  # more than a worker is ever sent ahead
