@@ -22,6 +22,18 @@ _ours = f"{__package__}."
 _MOST_FRAMES = 50  # at each end of a traceback; what is between them is left out
 _MOST_ERRORS = 200  # that are linked with the one that was raised; the nearest come first
 
+# What these say is in fields that only their constructors set.
+_MADE_OF_ARGUMENTS = frozenset(
+    {
+        SystemExit,
+        StopIteration,
+        SyntaxError,
+        UnicodeDecodeError,
+        UnicodeEncodeError,
+        UnicodeTranslateError,
+    }
+)
+
 #: A pickled exception, if it can be pickled; its type, its text and its traceback as text.
 PackedError = tuple[bytes | None, str, str, str]
 
@@ -178,8 +190,11 @@ def _dump(value: Any) -> bytes:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, BaseException):
                 make, args, *state = pickling_support.pickle_exception(obj)
-                if isinstance(obj, SystemExit) and isinstance(args[1], dict):
-                    args = (args[0], {**args[1], "code": obj.code}, *args[2:])  # tblib forgets it
+                if type(obj) in _MADE_OF_ARGUMENTS:
+                    make, args = (
+                        pickling_support.unpickle_exception,
+                        (type(obj), obj.args, *args[2:7]),
+                    )
                 return make, (*args[:2], None, None, None, *args[5:]), *state
             return super().reducer_override(obj)
 

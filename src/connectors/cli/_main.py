@@ -13,10 +13,19 @@ from typing import Any
 
 from connectors import ConnectorsError
 
-from . import _check, _config, _doctor, _explain, _list, _run, _show
+from . import _check, _config, _doctor, _explain, _list, _run, _show, _tasks
 from ._interrupts import code_of
 
-_COMMANDS: tuple[ModuleType, ...] = (_list, _show, _config, _explain, _check, _doctor, _run)
+_COMMANDS: tuple[ModuleType, ...] = (
+    _list,
+    _show,
+    _config,
+    _explain,
+    _check,
+    _doctor,
+    _run,
+    _tasks,
+)
 _CLOSED = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 
 
