@@ -463,16 +463,17 @@ def test_an_executor_of_ones_own():
 
 def test_stop_from_a_body():
     """TR3: a task may stop its own group; then nobody waits for himself."""
-    groups = []
+    groups, entered = [], threading.Event()
 
     def body():
+        entered.wait(10)
         groups[0].stop()
         return "stopped all"
 
     group = TaskGroup([ThreadTask("a", body), ThreadTask("b")], "threading")
     groups.append(group)
     with group:
-        pass
+        entered.set()
     assert [outcome.value for outcome in group.outcomes] == ["stopped all", "stopped"]
 
 

@@ -18,7 +18,7 @@ from connectors._culprit import culprit
 from connectors._errors import PicklingError
 from connectors.pools._process import _files
 
-_OURS = ("multiprocessing.", "socket", "_socket")
+_NOT_ITS_OWN = ("builtins", "functools")  # methods and partials, which travel anyhow
 
 
 class _Start:
@@ -43,7 +43,7 @@ class _TaskPickler(Pickler):
         if getattr(obj, "_is_fork_ctx", False) and kind.__module__ == "multiprocessing.synchronize":
             raise _ContextError
         reducers = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-        if kind in reducers and kind.__module__.startswith(_OURS):
+        if kind in reducers and kind.__module__ not in _NOT_ITS_OWN:
             return reducers[kind](obj)
         return super().reducer_override(obj)
 
