@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
         group["executor"] = names_of(args.executor)
     options = group.pop("options", {})
     with Interrupts(active=args.program):
+        made = [_task(args.config, number, table) for number, table in enumerate(config.tasks)]
         try:
-            made = [_task(args.config, number, table) for number, table in enumerate(config.tasks)]
             tasks = TaskGroup(made, **{**options, **group})
         except (TypeError, ValueError) as error:
             raise UsageError(f"{args.config}: {error}") from error
