@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 
 import pytest
 
@@ -169,6 +170,9 @@ def test_cancelled_calls_close_their_files(executor):
         future.result(20)
         os.close(end)
         os.close(other)
+    limit = time.monotonic() + 10  # the thread that reads does it
+    while files.close.alive and time.monotonic() < limit:
+        time.sleep(0.01)
     assert not files.close.alive
     os.close(writer)
     os.close(reader)
