@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -189,10 +190,11 @@ def _with_room(
     room = _room(tasks, made, options)
     if not room:
         return made
-    made.shutdown(wait=False)
-    if not isinstance(wanted, str):  # it was opened, to see whether it opens
-        wanted = made.decisions[0].chosen
-    return _factory.chosen(wanted, {**options, **room}, origin)
+    made.shutdown(wait=False)  # one of a list was opened, to see whether it opens
+    resolved = {key: each.value for key, each in made.settings.items() if each.origin != "default"}
+    roomy = type(made)(**{**resolved, **room})
+    roomy.name, roomy.decisions = made.name, made.decisions
+    return roomy
 
 
 def _room(
@@ -224,12 +226,12 @@ def _check_room(tasks: Sequence[AbstractExecutorTask], executor: Executor) -> No
     places = [_place(task, executor) for task in tasks]
     declared = settings.options_of(type(executor))
     for place, option, default in (
-        (Place.thread, "threads", number_of_threads(None)),
-        (Place.process, "processes", available_cpus()),
+        (Place.thread, "threads", functools.partial(number_of_threads, None)),
+        (Place.process, "processes", available_cpus),
     ):
-        if option not in declared:
+        if option not in declared or place not in places:
             continue
-        slots, count = getattr(executor, option) or default, places.count(place)
+        slots, count = getattr(executor, option) or default(), places.count(place)
         if slots < count:
             raise ValueError(
                 f"{count} tasks are to run at once, and '{executor.name}' has {option}={slots}; "

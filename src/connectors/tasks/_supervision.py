@@ -22,11 +22,12 @@ from typing import Any
 
 import attrs
 
-from connectors import _clock, _factory, _worlds
+from connectors import _clock, _worlds
 from connectors._calls import Call
 from connectors._executor import Executor
 from connectors._flags import Parallelization
 from connectors._outcome import Outcome, OutcomeState
+from connectors.executors.threading import ThreadingExecutor
 
 from ._engine import Action, Do, Engine, Phase
 from ._policies import ExecutorExceptionPolicies
@@ -142,7 +143,8 @@ class Supervision:
         if self._engine.over:
             self._finish()
             return
-        keeper = self._keeper = _factory.executor("threading", threads=1, daemon=True)
+        # As it is built in, without what the settings say of threads.
+        keeper = self._keeper = ThreadingExecutor(threads=1, daemon=True)
         keeper.submit_call(Call(self.drive, wish=Parallelization.THREAD, name="a group of tasks"))
         if not self.wait(lambda: self.ready or self.finished):
             self.leave()  # Ctrl-C
