@@ -930,3 +930,77 @@ def test_async_executor_does_not_block_a_loop():
 
     asyncio.run(main())
     trio.run(main)
+
+
+def test_stop_tells_in_order_in_the_callers_thread():
+    """4.4: stop tells every task in order, in the thread that calls it, whoever is awake."""
+    order = []
+
+    class Noting(ThreadTask):
+        def stop(self):
+            order.append((self.name, threading.current_thread()))
+            super().stop()
+
+    names = [str(number) for number in range(10)]
+    for _ in range(20):
+        order.clear()
+        with TaskGroup([Noting(name) for name in names], "threading") as group:
+            group.stop()
+        assert order == [(name, threading.current_thread()) for name in names]
+
+
+def test_async_mode_threaded_in_a_loop():
+    """4.4: a threaded start of the async mode works where a loop runs."""
+
+    async def main():
+        runner = Runner("async", [AsyncTask("a")])
+        runner.start(threaded=True)
+        assert runner.is_running
+        runner.stop()
+
+    asyncio.run(main())
+
+
+def test_process_tasks_on_the_trio_executor():
+    """2: the trio executor gets a process for each process task."""
+    with TaskGroup([ProcessTask("a"), AsyncTask("b")], "trio") as group:
+        assert group.is_running
+        group.stop()
+    assert [outcome.state for outcome in group.outcomes] == ["done", "cancelled"]
+
+
+def test_names_are_normalised():
+    """2: names and the older mode names compare as they do everywhere."""
+    with TaskGroup([ThreadTask("a")], "Threaded") as group:
+        group.stop()
+    assert group.outcomes[0].value == "stopped"
+
+
+def test_tr8_ctrl_c_in_a_blocking_start():
+    """TR8: Ctrl-C in a blocking start stops and awaits all, then it is raised."""
+    script = textwrap.dedent(
+        """
+        import os, signal, sys, threading
+        sys.path.insert(0, {tests!r})
+        from task_cases import Runner, ThreadTask
+
+        class Task(ThreadTask):
+            def start(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                return super().start()
+
+        task = Task("a")
+        try:
+            Runner("threaded", [task, ThreadTask("b")]).start()
+        except KeyboardInterrupt:
+            print(task.outcome.value)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script.format(tests=str(Path(__file__).parent))],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stdout == "stopped\n", done.stderr

@@ -88,6 +88,7 @@ class Engine:
     stop_errors: list[BaseException] = attrs.field(factory=list)
     _slots: list[_Slot] = attrs.field(init=False)
     _reports: list[int] = attrs.field(factory=list)
+    _asking: list[Action] = attrs.field(factory=list, init=False)
     _breaks: bool = attrs.field(default=False, init=False)  # a failure stops all
     _upcoming: int = attrs.field(default=0, init=False)  # which task is started next
     _number_begun: int = attrs.field(default=0, init=False)  # how many have begun, or failed to
@@ -208,14 +209,23 @@ class Engine:
         ]
         return [error for error in errors if error is not None]
 
-    def _end(self, now: float) -> Action | None:
+    def asks(self) -> list[Action]:
+        """Return at once, in order, all that asks the tasks to end."""
+        found = []
         for index, slot in enumerate(self._slots):
             if slot.phase is Phase.running and not slot.told:
                 slot.told = True
-                return Action(Do.tell, index)
-            if slot.phase is Phase.starting and not slot.withdrawn:
+                found.append(Action(Do.tell, index))
+            elif slot.phase is Phase.starting and not slot.withdrawn:
                 slot.withdrawn = True
-                return Action(Do.withdraw, index)
+                found.append(Action(Do.withdraw, index))
+        return found
+
+    def _end(self, now: float) -> Action | None:
+        if not self._asking:
+            self._asking = self.asks()
+        if self._asking:
+            return self._asking.pop(0)
         if self.deadline is None:
             return None
         for index, slot in enumerate(self._slots):

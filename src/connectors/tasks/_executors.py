@@ -64,8 +64,9 @@ class AbstractMultipleExecutor(abc.ABC):
             RuntimeError: It was started before.
             BaseException: What a task raised, if the policy is to propagate.
         """
-        self._begin()
-        self._supervision.join()
+        with self._supervision.surviving():
+            self._begin()
+            self._supervision.join()
 
     def stop(self, timeout: float | None = None) -> None:
         """Tell every task to stop and wait until all have ended, however often it is called.
@@ -140,9 +141,15 @@ class AsyncExecutor(_RegistryExecutor):
 
     _executor_name = "async"
 
-    def _begin(self) -> None:
+    def start(self) -> None:
+        """Start the tasks in order and wait until all have ended.
+
+        Raises:
+            RuntimeError: An event loop runs in this thread, or it was started before.
+            BaseException: What a task raised, if the policy is to propagate.
+        """
         refuse_to_block(self._launcher)
-        super()._begin()
+        super().start()
 
 
 def refuse_to_block(launcher: Launcher) -> None:

@@ -134,10 +134,11 @@ class TaskGroup:
         traceback: TracebackType | None,
     ) -> None:
         supervision = self._supervision
-        if error is not None:
-            supervision.break_off()
-        supervision.wait(supervision.is_finished)
-        supervision.let_go()
+        with supervision.surviving():
+            if error is not None:
+                supervision.break_off()
+            supervision.wait(supervision.is_finished)
+            supervision.let_go()
         if error is None:
             supervision.leave()
         else:

@@ -168,9 +168,10 @@ def _names(wanted: str | Sequence[str] | None) -> str | list[str] | None:
 
 
 def _without_alias(name: str) -> str:
-    if name == "async":
+    key = settings.normalise(name)
+    if key == "async":
         return "trio" if _worlds.current_world() == "trio" else "sequential"
-    return _ALIASES.get(name, name)
+    return _ALIASES.get(key, name)
 
 
 def _with_room(

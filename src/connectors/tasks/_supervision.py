@@ -16,7 +16,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -90,6 +90,7 @@ class Supervision:
         self._error_taken = False
         self._keeper: Executor | None = None
         self._opened = False
+        self._driven = False
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -145,14 +146,33 @@ class Supervision:
             return
         # As it is built in, without what the settings say of threads.
         keeper = self._keeper = ThreadingExecutor(threads=1, daemon=True)
-        keeper.submit_call(Call(self.drive, wish=Parallelization.THREAD, name="a group of tasks"))
-        if not self.wait(lambda: self.ready or self.finished):
-            self.leave()  # Ctrl-C
+        call = Call(self.drive, wish=Parallelization.THREAD, name="a group of tasks")
+        with self.surviving():
+            keeper.submit_call(call)
+            if not self.wait(lambda: self.ready or self.finished):
+                self.leave()  # Ctrl-C
+
+    @contextlib.contextmanager
+    def surviving(self) -> Iterator[None]:
+        """Let a Ctrl-C in the block stop all tasks, wherever it comes, before it leaves."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            if self.began and not self.finished:
+                self.interrupt(error)
+                self.drive()  # if nobody does
+                self.wait(self.is_finished)
+                self.leave()
+            raise
 
     # --- driving ------------------------------------------------------------------------------
 
     def drive(self) -> None:
-        """Do what is to be done until all has ended, in this thread."""
+        """Do what is to be done until all has ended, in this thread, unless somebody does."""
+        with self._lock:
+            driven, self._driven = self._driven, True
+        if driven:
+            return
         try:
             while True:
                 news = self._watch()
@@ -170,7 +190,7 @@ class Supervision:
         Args:
             news_of: Is called after each piece of news.
         """
-        self.driver_loop = _worlds.current_loop()
+        self._driven, self.driver_loop = True, _worlds.current_loop()
         try:
             if not self._engine.over:
                 with contextlib.suppress(Exception):  # it fails again where a task is started
@@ -347,24 +367,32 @@ class Supervision:
             self._keeper.shutdown(wait=False)
         self._tell_watchers()
 
-    def ask(self, timeout: float | None) -> None:
-        """Let all tasks end, within *timeout* seconds."""
+    def ask(self, timeout: float | None) -> list[BaseException]:
+        """Tell all tasks to end, within *timeout* seconds, in this thread; return what that raised.
+
+        Tasks that have not begun are told by who drives, as soon as they have.
+        """
         with self._lock:
             self._engine.stop(time.monotonic(), timeout)
             self._publish()
+            # All at once, so that nobody else tells some of them meanwhile.
+            actions = self._engine.asks() if self._engine.begun else []
         self._tell_watchers()
+        errors: list[BaseException] = []
+        for action in actions:
+            self._perform(action, errors)
+        return errors
 
     def break_off(self) -> None:
         """Let all tasks end, within the limit of the group, and tell them in this thread."""
-        self.ask(self._engine.stop_timeout)
-        self._engine.stop_errors.extend(self.help())
+        self._engine.stop_errors.extend(self.ask(self._engine.stop_timeout))
 
     def interrupt(self, error: BaseException) -> None:
         """Let all tasks end because of *error*, a Ctrl-C; at once if this is not the first."""
         with self._lock:
             again = self._engine.interruption is not None
             self._engine.interruption = self._engine.interruption or error
-        self.ask(0 if again else self._engine.stop_timeout)
+        self._engine.stop_errors.extend(self.ask(0 if again else self._engine.stop_timeout))
 
     def help(self) -> list[BaseException]:
         """Do what has to be done to stop, in this thread; return what the tasks raised."""
@@ -382,8 +410,7 @@ class Supervision:
     def stop(self, timeout: float | None = None) -> None:
         """Tell every task to stop, and wait for their end or the deadline."""
         limit = None if timeout is None else time.monotonic() + timeout + _PATIENCE
-        self.ask(timeout)
-        errors: list[BaseException] = []
+        errors = self.ask(timeout)
         if not self.began:
             return
         while True:
@@ -399,8 +426,7 @@ class Supervision:
     async def astop(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as in `stop`
         """Do as `stop`, without blocking the running loop."""
         limit = None if timeout is None else time.monotonic() + timeout + _PATIENCE
-        self.ask(timeout)
-        errors: list[BaseException] = []
+        errors = self.ask(timeout)
         if not self.began:
             return
         while True:
@@ -450,9 +476,10 @@ class Supervision:
         Raises:
             TimeoutError: It is not over within *timeout* seconds.
         """
-        if self.began and not self.wait(self.is_finished, timeout) and not self.finished:
-            raise TimeoutError(self._not_over(timeout))
-        self.let_go()
+        with self.surviving():
+            if self.began and not self.wait(self.is_finished, timeout) and not self.finished:
+                raise TimeoutError(self._not_over(timeout))
+            self.let_go()
         self.leave()
 
     async def ajoin(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as in `join`
