@@ -273,7 +273,7 @@ class Desk:
             if key in worker.known and not worker.retired:
                 worker.known.discard(key)
                 if segment is not None:  # whose descriptor is not ours any more
-                    worker.outbox.drop((key,), (_wire.DEFINE,))
+                    worker.outbox.drop((key,), _wire.DEFINE)
                 worker.outbox.add(_wire.FORGET, key, b"")
                 self.flush(worker)
                 worker.notify()

@@ -175,8 +175,12 @@ class Outbox:
         begin = self._pieces[-1].end if self._pieces else self._position[0]
         self._pieces.append(_Piece(kind, number, data, descriptor, begin + len(data)))
 
-    def drop(self, numbers: Container[int], kinds: Container[int] = (CALL, FILE)) -> None:
-        """Forget the frames of *kinds* with *numbers*, as far as nothing of them is sent."""
+    def drop(self, numbers: Container[int], kind: int = CALL) -> None:
+        """Forget the frames of *kind* with *numbers*, as far as nothing of them is sent.
+
+        The files of a call are forgotten with it.
+        """
+        kinds = (CALL, FILE) if kind == CALL else (kind,)
         kept: deque[_Piece] = deque()
         end = position = self._position[0]
         for piece in self._pieces:
