@@ -37,6 +37,7 @@ from ._task import AbstractExecutorTask, TaskAwaitable, outcome_of
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 _SIGKILL = 9
+_SHORT = 0.01  # seconds
 _PATIENCE = 0.45  # seconds after its deadline in which a stop has to have returned
 _inside: contextvars.ContextVar[tuple[Supervision, ...]] = contextvars.ContextVar(
     "_inside", default=()
@@ -550,10 +551,13 @@ def _settle(watcher: Future[None]) -> None:
 
 
 def _wait(news: Future[None], until: float | None) -> None:
-    try:
-        news.result(None if until is None else max(0.0, until - time.monotonic()))
-    except TimeoutError:
-        return
+    # A Ctrl-C that comes between the last look of the main thread and its sleep does not wake it.
+    # The tasks have often begun just now, so the first sleep is a short one.
+    for longest in (_SHORT, None):
+        left = longest if until is None else max(0.0, until - time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            news.result(left if longest is None or left is None else min(left, longest))
+            return
 
 
 async def _await(news: Future[None], until: float | None) -> None:
