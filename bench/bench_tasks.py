@@ -1,7 +1,4 @@
-"""Start and stop of trivial tasks, beside what the standard library has.
-
-Usage: ``python bench/bench_tasks.py``.
-"""
+"""Start and stop of trivial tasks, beside what the standard library has."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import asyncio
 import concurrent.futures
 import functools
 import multiprocessing
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -133,9 +129,3 @@ def rows() -> Iterator[Row]:
                     {peer: timed(functools.partial(theirs, count))},
                     unit="ms",
                 )
-
-
-if __name__ == "__main__":
-    import run
-
-    sys.exit(run.main(["tasks"]))

@@ -8,7 +8,8 @@ import sys
 
 import harness
 
-ALL = ["executors", "aio"]  # bench_network.py takes long, bench_process.py prints tables of its own
+# bench_network.py takes long, bench_process.py prints tables of its own
+ALL = ["executors", "aio", "background", "tasks"]
 
 
 def main(names: list[str]) -> int:
