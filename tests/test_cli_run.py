@@ -26,6 +26,7 @@ JOBS = """
     import os
     import pathlib
     import threading
+    import time
 
     import connectors
 
@@ -34,6 +35,10 @@ JOBS = """
 
     def shout(text):
         return text.upper()
+
+    def double_late(number):
+        time.sleep(0.2)
+        return 2 * number
 
     def double(value):
         return 2 * value
@@ -478,6 +483,15 @@ def test_a_line_that_is_no_json(capsys, tmp_path, feed, place):
     ) in err
     assert """'{"a: 1}'""" in err
     assert "leave out --json-lines" in err
+
+
+def test_nothing_begins_after_a_line_that_is_no_json(capsys):
+    """Such a line ends it also while items before it are under way."""
+    words = ["1", '{"a: 1}', "2", "--json-lines", "-e", "threading"]
+
+    code, out, _ = run(capsys, "cli_jobs:double_late", *words)
+
+    assert (code, out) == (2, "2\n")
 
 
 def test_a_line_that_is_no_json_can_be_skipped(capsys):

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import signal
 import threading
 
 import pytest
@@ -328,9 +329,7 @@ def test_ctrl_c_in_a_call_leaves_it():
 
     @mine.connector
     def interrupt():
-        import _thread
-
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         gate.wait()
 
     try:

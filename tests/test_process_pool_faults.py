@@ -319,10 +319,11 @@ def test_worker_with_a_fork_killed(single):
         os.kill(survivor, signal.SIGKILL)
 
 
-def test_much_on_stderr(single, capfd):
+def test_much_on_stderr(monkeypatch, capfd):
     """A call that prints 1 MB to stderr ends, and all of it arrives."""
-    assert "done" == single.submit(calls.shout_much, 1_000_000).result()
-    single.shutdown()
+    monkeypatch.setattr(_launch, "_shared", None)  # which other pools may have, with its stderr
+    with ProcessPool(1) as pool:
+        assert "done" == pool.submit(calls.shout_much, 1_000_000).result()
     assert 1_000_000 == len(capfd.readouterr().err)
 
 

@@ -143,6 +143,7 @@ class Stream:
 
     def _begin(self, item: Item) -> None:
         if item.problem:
+            self._reading = not self._stop  # though it is told only when its turn comes
             future: Future[Any] = Future()
             future.set_result(None)
         else:
