@@ -317,9 +317,19 @@ def test_several_failures_leave_as_a_group_in_order():
     assert info.value.outcome.id == 0
 
 
+def new_threads(before):
+    """Return the threads of this library that there were not *before*."""
+    return [
+        thread
+        for thread in set(threading.enumerate()) - before
+        if thread.name.startswith("connectors-")
+    ]
+
+
 def test_without_waiting_a_failure_leaves_at_once(caplog):
     """With wait=False the started jobs are abandoned, which is told; none starts any more."""
     go, runs, started = threading.Event(), threading.Event(), []
+    before = set(threading.enumerate())
 
     def job(i):
         started.append(i)
@@ -333,8 +343,7 @@ def test_without_waiting_a_failure_leaves_at_once(caplog):
         parallelise(job, 50, num_threads=2, wait=False)
     assert "abandoned started jobs: 0" in caplog.text
     go.set()
-    assert comes(lambda: not any(t.name.startswith("connectors-") for t in threading.enumerate()
-                                 if "clock" not in t.name))  # fmt: skip
+    assert comes(lambda: not [new for new in new_threads(before) if "clock" not in new.name])
     assert started == [0, 1]
 
 

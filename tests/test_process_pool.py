@@ -291,6 +291,7 @@ def test_shutdown_cancels(tmp_path):
     waiting = [pool.submit(calls.add, 1) for _ in range(10)]
     pool.shutdown(wait=False, cancel_futures=True)
 
+    concurrent.futures.wait(waiting, 20)  # they are told by the pool's thread
     assert all(future.cancelled() for future in waiting)
     gate.touch()
     assert running.result() is None
