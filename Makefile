@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEWER := 3.12 3.13 3.14
 # Half of what a test takes is waiting for processes, so two at a time take half as long.
-export PYTEST_PARALLEL ?= --numprocesses=2 --dist=worksteal
+export PYTEST_PARALLEL ?= --numprocesses=2 --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types floors tests coverage newer bench faults clean
