@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import logging
 import os
@@ -18,9 +19,13 @@ import connectors._registry
 from connectors import settings
 from connectors._executor import Executor
 
+PATIENCE = 1500  # seconds that a whole run of the tests has
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hear Ctrl-C also where a shell runs the tests in the background, which ignores it."""
+    """End a run that hangs, and hear Ctrl-C also where a shell has it ignored."""
+    # Unlike pytest-timeout this needs no thread that runs Python, and also watches between tests.
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=os.dup(2))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
