@@ -468,7 +468,7 @@ def test_a_logger_that_exits_hangs_nobody(executor):
 
 @pytest.mark.parametrize("wait", [True, False])
 @pytest.mark.parametrize("executor", ["threading", "given", "sequential"])
-def test_br18_an_interrupt_starts_no_further_job(executor, wait, monkeypatch):
+def test_br18_an_interrupt_starts_no_further_job(executor, wait, request):
     """BR18: after Ctrl-C in the wait, no job starts; started ones are awaited or left."""
     if executor == "sequential":
         started = []
@@ -486,16 +486,22 @@ def test_br18_an_interrupt_starts_no_further_job(executor, wait, monkeypatch):
         pytest.skip("signals reach the main thread")
     with connectors.executor("threading", threads=4) as given:
         go, started, ended = threading.Event(), [], []
+        both = threading.Barrier(2, lambda: os.kill(os.getpid(), signal.SIGINT))
 
         def job(i):
             started.append(i)
-            if len(started) == 2:
-                os.kill(os.getpid(), signal.SIGINT)
-                if wait:
-                    threading.Timer(0.3, go.set).start()
+            if i < 2:
+                both.wait(LONG)
             assert go.wait(LONG)
             ended.append(i)
 
+        def interrupt(*_):
+            if wait:
+                threading.Timer(1, go.set).start()
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
         with pytest.raises(KeyboardInterrupt):
             chosen = given if executor == "given" else executor
             parallelise(job, 50, num_threads=2, executor=chosen, wait=wait)
@@ -506,19 +512,27 @@ def test_br18_an_interrupt_starts_no_further_job(executor, wait, monkeypatch):
         assert sorted(started) == [0, 1]
 
 
-def test_br18_a_second_interrupt_leaves_at_once():
+def test_br18_a_second_interrupt_leaves_at_once(request):
     """BR18: the second Ctrl-C does not wait for the started jobs any more."""
-    go, ended = threading.Event(), []
+    go, ended, interrupts = threading.Event(), [], []
+    both = threading.Barrier(2, lambda: os.kill(os.getpid(), signal.SIGINT))
 
     def job(i):
-        if i == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        both.wait(LONG)
         assert go.wait(LONG)
         ended.append(i)
 
+    def interrupt(*_):
+        interrupts.append(None)
+        if len(interrupts) == 1:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         parallelise(job, 10, num_threads=2)
+    assert len(interrupts) == 2
     assert ended == []
     go.set()
     assert comes(lambda: len(ended) == 2)
