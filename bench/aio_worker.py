@@ -1,4 +1,7 @@
-"""Measures one thing in a fresh process: ``aio_worker.py NAME COUNT`` prints seconds and MiB."""
+"""Measures one thing in a fresh process: ``aio_worker.py NAME COUNT`` prints seconds and MiB.
+
+It takes our library or, where that is not installed, the older one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from connectors import aio
+try:
+    from connectors import aio
+except ImportError:
+    import aioextensions as aio
 
 
 async def trivial():
@@ -52,6 +58,12 @@ async def gather(count):
 async def resolve(count):
     async for _ in aio.resolve(coroutines(count), workers=1024, worker_greediness=1):
         pass
+
+
+async def resolve_each(count):
+    """Do it in the way that the older library has as well."""
+    for awaitable in aio.resolve(coroutines(count), workers=1024, worker_greediness=1):
+        await awaitable
 
 
 async def window(count):
@@ -120,8 +132,12 @@ async def threads_at_once(count):
     await aio.collect([aio.in_thread(int) for _ in range(count)], workers=count)
 
 
+def numbers(count):
+    yield from range(count)
+
+
 async def generate(count):
-    async for _ in aio.generate_in_thread(iter, range(count)):
+    async for _ in aio.generate_in_thread(numbers, count):
         pass
 
 

@@ -1,4 +1,7 @@
-"""Start and stop of trivial tasks, beside what the standard library has."""
+"""Start and stop of trivial tasks, beside what the standard library has.
+
+The older API is not among the peers, as no distribution is known to have it.
+"""
 
 from __future__ import annotations
 

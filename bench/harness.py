@@ -17,6 +17,10 @@ import attrs
 Measure = Callable[[], float]
 
 
+class Failed(Exception):
+    """A peer could not measure that."""
+
+
 def timed(function: Callable[[], object], calls: int = 1) -> Measure:
     """Return a measure of the seconds that one of *calls* takes in *function*."""
 
@@ -42,7 +46,8 @@ class Row:
         alone: *absolute* counts from zero although there are peers.
         unit: ``us``, ``ms``, ``MiB`` or ``ratio``.
         rounds: How often each is measured.
-        spread: The ratio is shown with its smallest and its largest value over the rounds.
+        spread: Each ratio is shown with its smallest and its largest value over the rounds.
+        absent: Peers that cannot be measured, by name, and why.
     """
 
     title: str
@@ -56,6 +61,7 @@ class Row:
     unit: str = "us"
     rounds: int = 7
     spread: bool = False
+    absent: dict[str, str] = attrs.field(factory=dict)
 
 
 _SCALE = {"us": 1e6, "ms": 1e3, "MiB": 1.0, "ratio": 1.0}
@@ -63,18 +69,22 @@ _SCALE = {"us": 1e6, "ms": 1e3, "MiB": 1.0, "ratio": 1.0}
 
 @attrs.frozen
 class Result:
-    """What was measured of a row, in its unit."""
+    """What was measured of a row, in its unit; *ratios* are those of the rounds, by peer."""
 
     row: Row
     ours: float
     peers: dict[str, float]
-    ratios: list[float]
+    ratios: dict[str, list[float]]
+    absent: dict[str, str]
+
+    @property
+    def against(self) -> str:
+        """The name of the peer that the limit counts from, whether it was measured or not."""
+        return self.row.against or next(iter([*self.row.peers, *self.row.absent]), "?")
 
     @property
     def base(self) -> tuple[str, float] | None:
-        if not self.peers:
-            return None
-        name = self.row.against or next(iter(self.peers))
+        name = self.against
         return (name, self.peers[name]) if name in self.peers else None
 
     @property
@@ -99,7 +109,7 @@ class Result:
         if row.at_least is not None:
             return f">= {row.at_least:g}"
         if row.limit is not None:
-            return f"<= {row.limit:.3g} x {self.base[0] if self.base else '?'}"
+            return f"<= {row.limit:.3g} x {self.against}"
         if row.absolute is not None:
             over = f" over {self.base[0]}" if self.base and not row.alone else ""
             return f"<= {row.absolute:g} {row.unit}{over}"
@@ -107,21 +117,33 @@ class Result:
 
 
 def measure(row: Row) -> Result:
-    """Measure *row*: one round unmeasured to warm up, then all in turn."""
+    """Measure *row*: one round unmeasured to warm up, then all in turn.
+
+    A peer that fails is absent from then on.
+    """
     measures = {"": row.ours, **row.peers}
-    if row.rounds > 1:
-        for function in measures.values():
-            function()
+    absent = dict(row.absent)
     found: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(row.rounds):
+    warming = int(row.rounds > 1)
+    for _ in range(warming + row.rounds):
         for name, function in measures.items():
-            found[name].append(function())
+            if name in absent:
+                continue
+            try:
+                found[name].append(function())
+            except Failed as error:
+                if not name:
+                    raise
+                absent[name] = f"fails: {str(error).partition(':')[0]}"
+    values = {name: found[name][warming:] for name in measures if name not in absent}
     scale = _SCALE[row.unit]
-    medians = {name: statistics.median(values) * scale for name, values in found.items()}
-    ours = medians.pop("")
-    against = row.against or next(iter(row.peers), None)
-    pairs = zip(found[""], found[against], strict=True) if against in row.peers else ()
-    return Result(row, ours, medians, [mine / other for mine, other in pairs])
+    medians = {name: statistics.median(each) * scale for name, each in values.items()}
+    ours, mine = medians.pop(""), values.pop("")
+    ratios = {
+        name: [one / other for one, other in zip(mine, theirs, strict=True)]
+        for name, theirs in values.items()
+    }
+    return Result(row, ours, medians, ratios, absent)
 
 
 def markdown(results: list[Result]) -> str:
@@ -132,16 +154,23 @@ def markdown(results: list[Result]) -> str:
     ]
     for result in results:
         unit = "" if result.row.unit == "ratio" else f" {result.row.unit}"
-        peers = ", ".join(f"{name} {value:.3g}{unit}" for name, value in result.peers.items())
-        ratio = f"{result.ratio:.2g}" if result.ratio is not None else ""
-        if result.row.spread and result.ratios:
-            ratio += f" ({min(result.ratios):.2g} to {max(result.ratios):.2g})"
+        peers = [f"{name} {value:.3g}{unit}" for name, value in result.peers.items()]
+        peers += [f"{name} {reason}" for name, reason in result.absent.items()]
+        ratios = ", ".join(_ratio(result, name) for name in result.peers)
         met = {True: "yes", False: "**no**", None: ""}[result.met]
         lines.append(
-            f"| {result.row.title} | {result.ours:.3g}{unit} | {peers} | {ratio} "
+            f"| {result.row.title} | {result.ours:.3g}{unit} | {', '.join(peers)} | {ratios} "
             f"| {result.target} | {met} |"
         )
     return "\n".join(lines)
+
+
+def _ratio(result: Result, peer: str) -> str:
+    ratio = f"{result.ours / result.peers[peer]:.2g}"
+    if result.row.spread:
+        ratios = result.ratios[peer]
+        ratio += f" ({min(ratios):.2g} to {max(ratios):.2g})"
+    return ratio
 
 
 def machine() -> str:

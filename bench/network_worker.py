@@ -1,17 +1,10 @@
 """Measures networks in a process of its own, with whatever library is called ``connectors`` there.
 
-It uses only what the older library has as well, so that two interpreters can run it in turns. Each
-line of its input is a request in JSON, ``{"name": ..., "size": ..., "budget": ...}`` to measure or
-``{"forget": ...}`` to let go what was built; each is answered by one line: ``{"seconds": ...}`` or
-``{"failure": ...}``.
+It uses only what the older library has as well, so that two interpreters can run it in turns.
 """
 
 import gc
-import inspect
 import itertools
-import json
-import os
-import sys
 import time
 
 import connectors
@@ -275,30 +268,3 @@ MEASURES = {
     "long chain": lambda size: chain(size, Block, SEQUENTIAL, 1),
     "long chain, threads": lambda size: chain(size, Block, THREADS, 1),
 }
-
-
-def main():
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints must not look like an answer
-    built = {}
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "forget" in request:
-            built.clear()
-            gc.collect()
-            answers.write(json.dumps({"seconds": 0.0}) + "\n")
-            continue
-        key = request["name"], request["size"]
-        try:
-            if key not in built:
-                built[key] = MEASURES[request["name"]](request["size"])
-            gc.collect()
-            answer = {"seconds": built[key](request["budget"])}
-        except Exception as error:
-            built.pop(key, None)
-            answer = {"failure": f"{type(error).__name__}: {str(error)[:200]}"}
-        answers.write(json.dumps(answer) + "\n")
-
-
-if __name__ == "__main__":
-    sys.exit(f"this is run by bench_network.py; {inspect.cleandoc(__doc__).splitlines()[0]}")
