@@ -24,6 +24,7 @@ from connectors._calls import Call, label_of
 from connectors._flags import Parallelization
 from connectors.pools._threads import make_room
 
+from ._inside import Mark
 from ._pools import thread_pool
 
 P = ParamSpec("P")
@@ -60,6 +61,7 @@ class _Server:
         self._over = False
         self._started = False
         self._serving: Future[Any] | None = None
+        self.inside = Mark()
         self.why: str | None = None  # it is over, if not by itself
 
     def order(self, value: Any = None, error: BaseException | None = None) -> Future[Any]:
@@ -119,6 +121,7 @@ class _Server:
         serving.add_done_callback(functools.partial(_keep, executor))
 
     def _serve(self) -> None:
+        self.inside.enter()
         make_room()  # it mostly waits for its consumer
         iterator: Iterator[Any] | None = None
         while True:
@@ -280,9 +283,14 @@ class ThreadGenerator(AsyncGenerator[T, Any]):
         return await self._next(None, None, found)
 
     async def aclose(self) -> None:
-        """Close the generator in its thread, and wait for it."""
+        """Close the generator in its thread, and wait for it.
+
+        A generator that closes itself does not wait: it is closed when it has given its next item.
+        """
         self._awaited = None
-        await _worlds.result_of(self._server.close(), _leave)
+        closed = self._server.close()
+        if not self._server.inside.is_here():
+            await _worlds.result_of(closed, _leave)
 
     async def _next(
         self, awaited: Future[Any] | None, value: Any, error: BaseException | None

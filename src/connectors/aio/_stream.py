@@ -26,6 +26,7 @@ from connectors._errors import ItemCancelledError
 from connectors._outcome import Outcome, OutcomeState
 
 from ._crew import STOPPED, AsyncioCrew, Crew, TrioCrew, Waiters
+from ._inside import Mark
 from ._source import STRETCH, Source, awaitable, close
 
 T = TypeVar("T")
@@ -166,6 +167,7 @@ class Stream(abc.ABC, Generic[T]):
         self._told = False  # of that failure
         self._crew: Crew | None = None
         self._conducted = False
+        self._inside = Mark()
         self._leaving: Waiters = []
 
     # What differs
@@ -233,11 +235,14 @@ class Stream(abc.ABC, Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel and await what is under way, and close what was not started."""
+        """Cancel and await what is under way, and close what was not started.
+
+        An item that closes its own stream is cancelled with the others, and does not wait.
+        """
         self._stop()
         self._ahead.clear()
         self._told = True
-        if self._conducted:
+        if self._conducted and not self._inside.is_here():
             assert self._crew is not None
             await self._crew.outlast(self._leaving, lambda: not self._conducted)
 
@@ -274,6 +279,7 @@ class Stream(abc.ABC, Generic[T]):
         return not self._over and self._started < max(self.demand, self._behind + self._window)
 
     async def _conduct(self) -> None:
+        self._inside.enter()
         crew = self._crew
         assert crew is not None
         while True:
