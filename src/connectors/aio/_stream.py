@@ -239,32 +239,24 @@ class Stream(abc.ABC, Generic[T]):
 
         An item that closes its own stream is cancelled with the others, and does not wait.
         """
+        crew = self._tasks()
         self._stop()
         self._ahead.clear()
         self._told = True
+        if crew.size and not self._conducted:
+            self._begin_conducting(crew)
         if self._conducted and not self._inside.is_here():
-            assert self._crew is not None
-            await self._crew.outlast(self._leaving, lambda: not self._conducted)
+            await crew.outlast(self._leaving, lambda: not self._conducted)
 
     # What its awaitables ask for
 
     def advance(self) -> Crew:
         """Let the work go on, or begin; return the tasks."""
+        crew = self._tasks()
         if self._conducted:
-            assert self._crew is not None
-            self._crew.wake()
-            return self._crew
-        # Nothing is under way, so it may go on in another loop than before.
-        trio = _worlds.current_world() == "trio"
-        crew = self._crew = TrioCrew(self._landed) if trio else AsyncioCrew(self._landed)
-        if self._room() and (self._pending or not self._exhausted):
-            self._conducted = True
-            if isinstance(crew, TrioCrew):
-                _conduct_in_trio(crew, self._conduct, self._end)
-            else:
-                task = asyncio.get_running_loop().create_task(self._conduct_in_asyncio())
-                _conductors.add(task)
-                task.add_done_callback(_conductors.discard)
+            crew.wake()
+        elif self._room() and (self._pending or not self._exhausted):
+            self._begin_conducting(crew)
         return crew
 
     async def rest(self) -> None:
@@ -274,6 +266,24 @@ class Stream(abc.ABC, Generic[T]):
             await self._crew.park(self._leaving)
 
     # Conducting
+
+    def _tasks(self) -> Crew:
+        if self._conducted:
+            assert self._crew is not None
+            return self._crew
+        # Nothing is under way, so it may go on in another loop than before.
+        trio = _worlds.current_world() == "trio"
+        self._crew = TrioCrew(self._landed) if trio else AsyncioCrew(self._landed)
+        return self._crew
+
+    def _begin_conducting(self, crew: Crew) -> None:
+        self._conducted = True
+        if isinstance(crew, TrioCrew):
+            _conduct_in_trio(crew, self._conduct, self._end)
+        else:
+            task = asyncio.get_running_loop().create_task(self._conduct_in_asyncio())
+            _conductors.add(task)
+            task.add_done_callback(_conductors.discard)
 
     def _room(self) -> bool:
         return not self._over and self._started < max(self.demand, self._behind + self._window)
@@ -319,7 +329,7 @@ class Stream(abc.ABC, Generic[T]):
         raw, item._raw = item._raw, None
         try:
             crew.start(item.index, awaitable(raw, item.index, trio=isinstance(crew, TrioCrew)))
-        except TypeError as error:
+        except BaseException as error:  # also of a call that only seemed to be async
             self._landed(item.index, None, error)
 
     def _pull(self) -> None:
@@ -341,12 +351,13 @@ class Stream(abc.ABC, Generic[T]):
         if self._over:
             return
         self._over = self._exhausted = True
-        self._source.close()
+        discard = close if self._crew is None else self._crew.discard
         if self._crew is not None and self._crew.size:
             self._crew.stop()
+        self._source.close(discard)
         while self._pending:
             item = self._pending.popleft()
-            close(item._raw)
+            discard(item._raw)
             self._settle(item, OutcomeState.cancelled, None, self._reason(item.index))
 
     def _reason(self, index: int) -> BaseException:
