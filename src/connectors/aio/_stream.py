@@ -37,7 +37,17 @@ _conductors: set[asyncio.Task[None]] = set()  # loops hold their tasks weakly
 class Item(Awaitable[T]):
     """One item of `resolve`: awaiting it gives its result, as often as it is awaited."""
 
-    __slots__ = ("_error", "_raw", "_state", "_stream", "_value", "_waiters", "collected", "index")
+    __slots__ = (
+        "_ended",
+        "_error",
+        "_raw",
+        "_state",
+        "_stream",
+        "_value",
+        "_waiters",
+        "collected",
+        "index",
+    )
 
     def __init__(self, stream: Stream[T], index: int, raw: object) -> None:
         self.index = index
@@ -46,6 +56,7 @@ class Item(Awaitable[T]):
         self._state = OutcomeState.pending
         self._value: Any = None
         self._error: BaseException | None = None
+        self._ended = False
         self.collected = False
         self._waiters: Waiters = []
 
@@ -70,12 +81,9 @@ class Item(Awaitable[T]):
             crew = stream.advance()
             while not self._ended:
                 await crew.park(self._waiters)
-        await self._stream.rest()
+        if self._stream.resting:
+            await self._stream.rest()
         return self._take()
-
-    @property
-    def _ended(self) -> bool:
-        return self._state not in {OutcomeState.pending, OutcomeState.running}
 
     def _take(self) -> T:
         if not self.collected:
@@ -88,6 +96,7 @@ class Item(Awaitable[T]):
 
     def _land(self, state: OutcomeState, value: Any, error: BaseException | None) -> None:
         self._state, self._value, self._error = state, value, error
+        self._ended = True
         self._raw = None
 
 
@@ -126,7 +135,8 @@ class Turn(Awaitable[T]):
             finally:
                 if self._item is None and not self._waiters:
                     self._stream.disclaim(self)
-        await self._stream.rest()
+        if self._stream.resting:
+            await self._stream.rest()
         return self._item._take()
 
 
@@ -259,9 +269,14 @@ class Stream(abc.ABC, Generic[T]):
             self._begin_conducting(crew)
         return crew
 
+    @property
+    def resting(self) -> bool:
+        """Whether everything is done and the conductor is about to end."""
+        return self._exhausted and self._conducted and not (self._flying or self._pending)
+
     async def rest(self) -> None:
         """Let the conductor end if everything is done, so that the last result leaves no task."""
-        while self._conducted and self._exhausted and not (self._flying or self._pending):
+        while self.resting:
             assert self._crew is not None
             await self._crew.park(self._leaving)
 
