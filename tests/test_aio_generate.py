@@ -672,3 +672,22 @@ def test_ar18_a_generator_may_close_itself(world):
 
     run_in(world, main)
     assert log == ["cleaned"]
+
+
+@both
+def test_a_value_sent_too_early(world):
+    """A generator that has not begun refuses a value, as others do, and can still begin."""
+
+    def echo():
+        got = yield "first"
+        yield got
+
+    async def main():
+        found = aio.generate_in_thread(echo)
+        with pytest.raises(TypeError, match="just-started generator"):
+            await found.asend(1)
+        assert await anext(found) == "first"
+        assert await found.asend(2) == 2
+        await found.aclose()
+
+    run_in(world, main)

@@ -8,6 +8,7 @@ consumer: asend, athrow, aclose ─▶ orders ─▶ thread: send, throw, close 
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import queue
 import threading
@@ -194,7 +195,11 @@ def _fill(order: _Order, iterator: Iterator[Any]) -> bool:
         return False
     except BaseException as error:
         _fail(order, error, label_of(type(iterator)))
-        return False
+        # One that has not begun has refused a value, and can still begin.
+        return (
+            inspect.isgenerator(iterator)
+            and inspect.getgeneratorstate(iterator) == inspect.GEN_CREATED
+        )
     order.answer.set_result(item)
     return True
 
