@@ -97,6 +97,16 @@ def test_a8_argument_errors_at_the_call(world, stream):
     run_in(world, main)
 
 
+@streams
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"worker_greediness": -1}])
+def test_a8_what_was_listed_is_closed(stream, wrong):
+    """A-8: coroutines that were listed are closed when the arguments are refused."""
+    coroutine = item(0)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        stream([coroutine], **wrong)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
 @both
 @streams
 def test_a10_peak_concurrency(world, stream):

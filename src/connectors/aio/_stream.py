@@ -156,12 +156,13 @@ class Stream(abc.ABC, Generic[T]):
     name: str
 
     def __init__(self, awaitables: Iterable[Any], *, workers: int, worker_greediness: int) -> None:
+        self._source = Source(awaitables, workers)
         if worker_greediness < 0:
+            self._source.close(close)
             raise ValueError(
                 f"worker_greediness={worker_greediness}: it has to be at least 0, "
                 "which means no limit"
             )
-        self._source = Source(awaitables, workers)
         self._workers = self._source.workers
         self._window = self._workers * (worker_greediness + 1) if worker_greediness else math.inf
         self.demand = 0
