@@ -530,7 +530,7 @@ def test_ar11_a_loop_that_stands_still(world, closed):
     """AR11: waiters of a loop that was stopped keep nobody waiting; when it goes on, so do they."""
     started = []
 
-    @aio.rate_limited(max_calls=1, max_calls_period=0.2)
+    @aio.rate_limited(max_calls=1, max_calls_period=0.05)
     async def call(number):
         started.append(number)
 
@@ -567,7 +567,7 @@ def test_ar11_a_loop_that_stops_before_those_who_wait(world):
     started = []
     waits, stopped = threading.Event(), threading.Event()
 
-    @aio.rate_limited(max_calls=1, max_calls_period=0.2)
+    @aio.rate_limited(max_calls=1, max_calls_period=0.05)
     async def call(number):
         started.append(number)
 

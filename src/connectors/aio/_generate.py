@@ -27,6 +27,7 @@ from connectors.pools._threads import make_room
 
 from ._inside import Mark
 from ._pools import thread_pool
+from ._run import check_callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,7 +111,7 @@ class _Server:
         pool = thread_pool()
         call = Call(self._serve, wish=Parallelization.THREAD, name=self._label)
         try:
-            serving, executor = pool.submit(call)
+            serving, executor = pool.submit_call(call)
         except BaseException as error:
             with self._lock:
                 self._finish(str(error))
@@ -342,6 +343,9 @@ def generate_in_thread(
         *args: Its positional arguments.
         **kwargs: Its keyword arguments.
 
+    Raises:
+        TypeError: *generator_func* cannot be called.
+
     Example:
         >>> from connectors import aio
         >>> async def main():
@@ -349,4 +353,5 @@ def generate_in_thread(
         >>> aio.run(main())
         ['a', 'b']
     """
+    check_callable("generate_in_thread", generator_func)
     return ThreadGenerator(_Server(generator_func, args, kwargs))

@@ -23,6 +23,8 @@ from connectors._flags import Parallelization
 from connectors._registry import executor_class
 from connectors.settings import options_of
 
+from ._run import check_callable
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -115,7 +117,7 @@ class ExecutorPool:
                 each.dismiss()
         old.shutdown(wait=wait)
 
-    def submit(self, call: Call) -> tuple[Future[Any], Executor]:
+    def submit_call(self, call: Call) -> tuple[Future[Any], Executor]:
         """Schedule *call*; return its future, and the executor, which lives until it is dropped.
 
         Raises:
@@ -232,7 +234,9 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     Raises:
         RuntimeError: The function raised `StopIteration`, or `THREAD_POOL` stands for an executor
             without threads.
+        TypeError: *function* cannot be called.
     """
+    check_callable("in_thread", function)
     target: Callable[..., Any] = function
     positional: tuple[Any, ...] = args
     if is_async(function):
@@ -255,10 +259,12 @@ async def in_process(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwa
         RuntimeError: The function raised `StopIteration`, or `PROCESS_POOL` stands for an executor
             without processes, or this is a worker process already.
         PicklingError: The call cannot travel to another process.
-        TypeError: *function* is an async function, whose coroutine could not come back.
+        TypeError: *function* cannot be called, or is an async function, whose coroutine could not
+            come back.
         WorkerCrashError: The process died.
         RemoteError: It raised what cannot be rebuilt here.
     """
+    check_callable("in_process", function)
     if is_async(function):
         raise TypeError(
             f"in_process({label_of(function)}): an async function gives a coroutine, which cannot "
@@ -276,7 +282,7 @@ async def _result(
     wish: Parallelization,
 ) -> Any:
     # The executor is held until the call has ended, also if the pool gets another one meanwhile.
-    future, _executor = pool.submit(Call(function, args, kwargs, None, wish))
+    future, _executor = pool.submit_call(Call(function, args, kwargs, None, wish))
     try:
         return await _worlds.result_of(future, _drop)
     except RuntimeError:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from connectors import _worlds
 from connectors._calls import label_of
 
+from ._run import check_callable
+
 if TYPE_CHECKING:
     import trio
 
@@ -330,6 +332,7 @@ def rate_limited(
     Window(max_calls, max_calls_period, min_seconds_between_calls)
 
     def decorator(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        check_callable("rate_limited(...)", function)
         name = label_of(function)
         if inspect.isasyncgenfunction(function):
             raise TypeError(
