@@ -716,3 +716,19 @@ def test_type_hints():
     assert isinstance(connectors.aio, types.ModuleType)
     path = os.path.join(os.path.dirname(connectors.__file__), "py.typed")
     assert os.path.exists(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "use"),
+    [
+        ("in_thread", lambda: asyncio.run(aio.in_thread(3))),
+        ("in_process", lambda: asyncio.run(aio.in_process(3))),
+        ("generate_in_thread", lambda: aio.generate_in_thread(3)),
+        ("rate_limited", lambda: aio.rate_limited(max_calls=1, max_calls_period=1)(3)),
+        ("run_decorator", lambda: aio.run_decorator(3)),
+    ],
+)
+def test_what_is_no_function(place, use):
+    """What a function returned, instead of the function, is told with value, place and cure."""
+    with pytest.raises(TypeError, match=rf"{place}.*\(3\): a function is needed, got int; give"):
+        use()

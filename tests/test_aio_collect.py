@@ -19,6 +19,14 @@ from aio_worlds import WORLDS, Gate, background, no_complaints, run_in, sleep, t
 from connectors import aio
 
 both = pytest.mark.parametrize("world", WORLDS)
+streams = pytest.mark.parametrize("stream", [aio.resolve, aio.as_completed])
+
+
+async def read_all(items):
+    return [result async for result in aio.resolve(items)]
+
+
+ways = pytest.mark.parametrize("way", [aio.collect, read_all])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -722,5 +730,117 @@ def test_any_plan(world, plan, workers, sized):
         )
         assert peak <= workers
         assert running == 0
+
+    run_in(world, main)
+
+
+# What is listed and not started
+
+
+@pytest.mark.parametrize("ends", ["failure", "timeout"])
+def test_ar3_listed_tasks_are_not_left_alive(ends, caplog):
+    """AR3: tasks that were listed and not yet pulled are cancelled and awaited as well."""
+
+    async def main():
+        async def fail():
+            await turns(2)
+            raise ValueError("mine")
+
+        async def linger():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await turns(3)
+
+        async def broken():
+            raise KeyError("nobody asks")
+
+        first = fail() if ends == "failure" else linger()
+        tasks = [asyncio.ensure_future(each) for each in (first, linger(), linger(), broken())]
+        async with within(20):
+            with pytest.raises(ValueError if ends == "failure" else TimeoutError):
+                async with asyncio.timeout(None if ends == "failure" else 0.05):
+                    await aio.collect(tasks, workers=1)
+        assert all(task.done() for task in tasks)
+
+    with no_complaints(caplog):
+        run_in("asyncio", main)
+
+
+@streams
+def test_ar8_listed_tasks_are_not_left_alive(stream, caplog):
+    """AR8: nor by aclose, whether work had begun or not."""
+
+    async def main():
+        async def linger():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await turns(3)
+
+        for begins in (False, True):
+            tasks = [asyncio.ensure_future(each) for each in (asyncio.sleep(0), linger(), linger())]
+            await turns(3)
+            async with within(20), stream(tasks, workers=1) as found:
+                if begins:
+                    await anext(found)
+            assert all(task.done() for task in tasks)
+
+    with no_complaints(caplog):
+        run_in("asyncio", main)
+
+
+@both
+@ways
+def test_ar1_an_async_function_that_needs_arguments(world, way):
+    """AR1: it is a TypeError that names the index and the type, and says what is missing."""
+
+    async def get(url):
+        return url
+
+    async def main():
+        with pytest.raises(TypeError, match="item 1 is of the type function.*argument: 'url'"):
+            await way([item(0), get])
+
+    run_in(world, main)
+
+
+@both
+@ways
+def test_ar1_an_item_that_cannot_even_be_looked_at(world, way):
+    """AR1: what an item raises when it is asked what it is fails that item; nothing hangs."""
+
+    class Evil:
+        looks = iter("once")
+
+        @property
+        def __class__(self):
+            if next(self.looks, None) == "o":
+                raise KeyError("evil")
+            return Evil
+
+    async def main():
+        async with within(20):
+            with pytest.raises(KeyError, match="evil"):
+                await way([item(0), Evil()])
+
+    run_in(world, main)
+
+
+@both
+@ways
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError("by itself"), concurrent.futures.CancelledError("by itself")]
+)
+def test_ar25_every_kind_of_cancelled(world, way, error):
+    """AR25: all that say cancelled leave as an error that names the index, in both worlds."""
+
+    async def fail():
+        raise error
+
+    async def main():
+        with pytest.raises(connectors.ItemCancelledError, match="item 1 ") as caught:
+            await way([item(0), fail])
+        assert caught.value.index == 1
 
     run_in(world, main)

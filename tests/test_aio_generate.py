@@ -643,3 +643,51 @@ def test_journey_8_streaming_rows(world):
         assert sorted(done) == [1, 2, 3, 4, 5, 6, 7]
 
     run_in(world, main)
+
+
+@both
+def test_ar18_a_generator_may_close_itself(world):
+    """AR18: a generator that calls aclose in the loop, and waits for it, is closed afterwards."""
+    log = []
+
+    async def main():
+        loop = None if world == "trio" else asyncio.get_running_loop()
+
+        def generate():
+            try:
+                yield 1
+                if loop is None:
+                    trio.from_thread.run(found.aclose, trio_token=token)
+                else:
+                    asyncio.run_coroutine_threadsafe(found.aclose(), loop).result(20)
+                yield 2
+            finally:
+                log.append("cleaned")
+
+        token = trio.lowlevel.current_trio_token() if loop is None else None
+        found = aio.generate_in_thread(generate)
+        async with within(30):
+            assert [each async for each in found] == [1, 2]
+            await found.aclose()
+
+    run_in(world, main)
+    assert log == ["cleaned"]
+
+
+@both
+def test_a_value_sent_too_early(world):
+    """A generator that has not begun refuses a value, as others do, and can still begin."""
+
+    def echo():
+        got = yield "first"
+        yield got
+
+    async def main():
+        found = aio.generate_in_thread(echo)
+        with pytest.raises(TypeError, match="just-started generator"):
+            await found.asend(1)
+        assert await anext(found) == "first"
+        assert await found.asend(2) == 2
+        await found.aclose()
+
+    run_in(world, main)

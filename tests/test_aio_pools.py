@@ -264,6 +264,31 @@ def test_options_go_to_the_registry():
     pool.shutdown(wait=True)
 
 
+def test_options_that_contradict():
+    """A size given twice is told, and strict cannot be taken away: nothing is silently ignored."""
+    pool = aio.ExecutorPool("threading")
+    with pytest.raises(connectors.OptionError, match="max_workers=2 and threads=3 are both given"):
+        pool.initialize(max_workers=2, threads=3)
+    with pytest.raises(connectors.OptionError, match="always strict"):
+        pool.initialize(strict=False)
+    assert not pool.initialized
+    pool.initialize(strict=True, threads=3)
+    assert pool.pool.threads == 3
+    pool.shutdown(wait=True)
+
+
+def test_max_workers_is_for_all_that_an_executor_has():
+    """An executor with threads and processes has that many of each, and none where it has none."""
+    pool = aio.ExecutorPool("threading_multiprocessing")
+    pool.initialize(max_workers=1)
+    assert (pool.pool.threads, pool.pool.processes) == (1, 1)
+    pool.shutdown(wait=True)
+    pool = aio.ExecutorPool("trio")
+    pool.initialize(max_workers=1)
+    assert (pool.pool.threads, pool.pool.processes) == (1, 0)
+    pool.shutdown(wait=True)
+
+
 class Own(connectors.Executor):
     threads: int | None = connectors.option(default=None, help="threads")
 

@@ -115,7 +115,7 @@ def test_both_limits_over_every_window(max_calls, period, gap, callers):
         assert_kept([each for each, _ in starts], max_calls, period - slack, gap - slack)
         # In the order of arrival, and everybody who waited long enough was let through.
         assert [number for _, number in starts] == [n for n in order if n not in gave_up]
-        assert not limiter._queue
+        assert not limiter._lines
         # Those who gave up took nothing: a start comes at once when it may.
         recent = [each for each, _ in starts]
         due = max(
@@ -522,3 +522,79 @@ def test_ar11_a_loop_that_died():
     task._log_destroy_pending = False
     coroutine = task.get_coro()
     coroutine.close()
+
+
+@both
+@pytest.mark.parametrize("closed", [False, True])
+def test_ar11_a_loop_that_stands_still(world, closed):
+    """AR11: waiters of a loop that was stopped keep nobody waiting; when it goes on, so do they."""
+    started = []
+
+    @aio.rate_limited(max_calls=1, max_calls_period=0.05)
+    async def call(number):
+        started.append(number)
+
+    async def leave():
+        tasks = [asyncio.ensure_future(call(number)) for number in range(4)]
+        while not started:
+            await asyncio.sleep(0)
+        return tasks
+
+    async def others():
+        async with within(20):
+            await call("a")
+            await call("b")
+
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(leave())
+    if closed:
+        loop.close()
+    run_in(world, others)
+    assert started == [0, "a", "b"]
+    if closed:
+        for task in tasks[1:]:
+            task._log_destroy_pending = False
+            task.get_coro().close()
+    else:
+        loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks), 20))
+        loop.close()
+        assert started == [0, "a", "b", 1, 2, 3]
+
+
+@both
+def test_ar11_a_loop_that_stops_before_those_who_wait(world):
+    """AR11: who already waits behind calls of another loop goes on when that is stopped."""
+    started = []
+    waits, stopped = threading.Event(), threading.Event()
+
+    @aio.rate_limited(max_calls=1, max_calls_period=0.05)
+    async def call(number):
+        started.append(number)
+
+    async def other():
+        async with within(20), background(lambda: call("a")):
+            await turns(5)
+            waits.set()
+            assert await aio.in_thread(stopped.wait, 20)
+            while "a" not in started:
+                await sleep(0.01)
+
+    async def leave():
+        tasks = [asyncio.ensure_future(call(number)) for number in range(3)]
+        while not started:
+            await asyncio.sleep(0)
+        # No turn for the others: this loop is stopped in the midst of it.
+        thread.start()
+        assert waits.wait(20)
+        return tasks
+
+    thread = threading.Thread(target=run_in, args=(world, other))
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(leave())
+    stopped.set()
+    thread.join(30)
+    assert started == [0, "a"]
+    loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks), 20))
+    loop.close()
+    assert started == [0, "a", 1, 2]
+    aio.THREAD_POOL.shutdown(wait=True)

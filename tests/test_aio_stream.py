@@ -97,6 +97,16 @@ def test_a8_argument_errors_at_the_call(world, stream):
     run_in(world, main)
 
 
+@streams
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"worker_greediness": -1}])
+def test_a8_what_was_listed_is_closed(stream, wrong):
+    """A-8: coroutines that were listed are closed when the arguments are refused."""
+    coroutine = item(0)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        stream([coroutine], **wrong)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
 @both
 @streams
 def test_a10_peak_concurrency(world, stream):
@@ -819,3 +829,56 @@ def test_eager_tasks(stream):
         assert sorted(await drained(found)) == list(range(9))
 
     asyncio.run(main())
+
+
+# Closed by its own items
+
+
+@both
+@streams
+@pytest.mark.parametrize("deep", [False, True])
+def test_ar8_an_item_may_close_its_stream(world, stream, deep):
+    """AR8: an item that calls aclose, or has it called, does not wait for itself."""
+
+    async def main():
+        async def close():
+            await found.aclose()
+            await forever()
+
+        async def close_within():
+            if world == "trio":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(close)
+            else:
+                await asyncio.gather(close())
+
+        found = stream([close_within() if deep else close(), forever()])
+        async with within(20):
+            with pytest.raises(connectors.ItemCancelledError, match="was closed"):
+                await anext(found)
+            await found.aclose()
+            assert await drained(found) == []
+
+    run_in(world, main)
+
+
+@streams
+def test_ar8_an_item_closes_a_stream_that_it_is_in_through_another(stream):
+    """AR8: an item of a stream that an item of another one reads closes both."""
+
+    async def main():
+        async def close_outer():
+            await outer.aclose()
+            await forever()
+
+        async def read():
+            async with stream([close_outer()]) as inner:
+                await drained(inner)
+
+        outer = stream([read(), forever()])
+        async with within(20):
+            with pytest.raises(connectors.ItemCancelledError, match="was closed"):
+                await anext(outer)
+            await outer.aclose()
+
+    run_in("asyncio", main)

@@ -96,11 +96,11 @@ class _Collecting:
         try:
             await self._conduct(trio=False)
         except BaseException:
-            self._source.close()
+            self._source.close(self.crew.discard)
             await self.crew.settle()
             self._tell_lost()
             raise
-        self._source.close()
+        self._source.close(self.crew.discard)
         try:
             await self.crew.settle()
         except BaseException:
@@ -122,7 +122,7 @@ class _Collecting:
                 except BaseException as error:  # of the input: not to be wrapped in a group
                     failure = error
                 finally:
-                    self._source.close()
+                    self._source.close(self.crew.discard)
                     crew.stop()
             if self._interrupted:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -149,7 +149,7 @@ class _Collecting:
                 results.append(None)
                 try:
                     start(index, awaitable(item, index, trio=trio))
-                except TypeError as error:
+                except BaseException as error:  # also of a call that only seemed to be async
                     self._landed(index, None, error)
                 if time.monotonic() - began > STRETCH:
                     await _worlds.breath()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors import _worlds
+from connectors._errors import ItemCancelledError
+from connectors._outcome import is_cancellation
 
 from ._source import close
 
@@ -53,6 +56,10 @@ class Crew(abc.ABC):
         """Cancel all items that are under way."""
 
     @abc.abstractmethod
+    def discard(self, item: object) -> None:
+        """Give *item* up, which was not started."""
+
+    @abc.abstractmethod
     async def park(self, waiters: Waiters) -> None:
         """Wait among *waiters* to be woken."""
 
@@ -95,12 +102,22 @@ class AsyncioCrew(Crew):
         task = self._loop.create_task(coroutine)
         self._flying[task] = index
         self.size += 1
+        if coroutine is not item and asyncio.isfuture(item):
+            task.add_done_callback(functools.partial(self._left, item))
         task.add_done_callback(self._done)
 
     def stop(self) -> None:
         self.stopping = True
         for task in list(self._flying):
             task.cancel()
+
+    def discard(self, item: object) -> None:
+        if asyncio.isfuture(item):  # it is under way by itself
+            self.size += 1
+            item.cancel()
+            item.add_done_callback(self._discarded)
+        else:
+            close(item)
 
     async def park(self, waiters: Waiters) -> None:
         waiter = self._loop.create_future()
@@ -134,7 +151,17 @@ class AsyncioCrew(Crew):
         error = STOPPED if task.cancelled() else task.exception()
         # The conductor first: its task has ended before the consumer has the last result.
         self.wake()
-        self._landed(index, task.result() if error is None else None, error)
+        self._landed(index, task.result() if error is None else None, _named(index, error))
+
+    def _left(self, item: asyncio.Future[Any], _: asyncio.Task[Any]) -> None:
+        if self.stopping:  # a task that is cancelled before its first step cancels no other
+            self.discard(item)
+
+    def _discarded(self, future: asyncio.Future[Any]) -> None:
+        self.size -= 1
+        if not future.cancelled():
+            future.exception()  # retrieved, so that it is not complained about
+        self.wake()
 
 
 class TrioCrew(Crew):
@@ -150,6 +177,9 @@ class TrioCrew(Crew):
     def stop(self) -> None:
         self.stopping = True
         self.nursery.cancel_scope.cancel()
+
+    def discard(self, item: object) -> None:
+        close(item)
 
     async def park(self, waiters: Waiters) -> None:
         import trio
@@ -199,5 +229,14 @@ class TrioCrew(Crew):
         finally:
             self.size -= 1
             self.wake()
-            self._landed(index, value, error)
+            self._landed(index, value, _named(index, error))
             del error
+
+
+def _named(index: int, error: BaseException | None) -> BaseException | None:
+    """Return *error*, or one that names the item if it says that something was cancelled."""
+    if error is None or isinstance(error, ItemCancelledError) or not is_cancellation(error):
+        return error
+    named = ItemCancelledError(index)
+    named.__cause__ = error
+    return named

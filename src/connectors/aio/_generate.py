@@ -8,6 +8,7 @@ consumer: asend, athrow, aclose ─▶ orders ─▶ thread: send, throw, close 
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import queue
 import threading
@@ -24,7 +25,9 @@ from connectors._calls import Call, label_of
 from connectors._flags import Parallelization
 from connectors.pools._threads import make_room
 
+from ._inside import Mark
 from ._pools import thread_pool
+from ._run import check_callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +63,7 @@ class _Server:
         self._over = False
         self._started = False
         self._serving: Future[Any] | None = None
+        self.inside = Mark()
         self.why: str | None = None  # it is over, if not by itself
 
     def order(self, value: Any = None, error: BaseException | None = None) -> Future[Any]:
@@ -107,7 +111,7 @@ class _Server:
         pool = thread_pool()
         call = Call(self._serve, wish=Parallelization.THREAD, name=self._label)
         try:
-            serving, executor = pool.submit(call)
+            serving, executor = pool.submit_call(call)
         except BaseException as error:
             with self._lock:
                 self._finish(str(error))
@@ -119,6 +123,7 @@ class _Server:
         serving.add_done_callback(functools.partial(_keep, executor))
 
     def _serve(self) -> None:
+        self.inside.enter()
         make_room()  # it mostly waits for its consumer
         iterator: Iterator[Any] | None = None
         while True:
@@ -191,7 +196,11 @@ def _fill(order: _Order, iterator: Iterator[Any]) -> bool:
         return False
     except BaseException as error:
         _fail(order, error, label_of(type(iterator)))
-        return False
+        # One that has not begun has refused a value, and can still begin.
+        return (
+            inspect.isgenerator(iterator)
+            and inspect.getgeneratorstate(iterator) == inspect.GEN_CREATED
+        )
     order.answer.set_result(item)
     return True
 
@@ -280,9 +289,14 @@ class ThreadGenerator(AsyncGenerator[T, Any]):
         return await self._next(None, None, found)
 
     async def aclose(self) -> None:
-        """Close the generator in its thread, and wait for it."""
+        """Close the generator in its thread, and wait for it.
+
+        A generator that closes itself does not wait: it is closed when it has given its next item.
+        """
         self._awaited = None
-        await _worlds.result_of(self._server.close(), _leave)
+        closed = self._server.close()
+        if not self._server.inside.is_here():
+            await _worlds.result_of(closed, _leave)
 
     async def _next(
         self, awaited: Future[Any] | None, value: Any, error: BaseException | None
@@ -329,6 +343,9 @@ def generate_in_thread(
         *args: Its positional arguments.
         **kwargs: Its keyword arguments.
 
+    Raises:
+        TypeError: *generator_func* cannot be called.
+
     Example:
         >>> from connectors import aio
         >>> async def main():
@@ -336,4 +353,5 @@ def generate_in_thread(
         >>> aio.run(main())
         ['a', 'b']
     """
+    check_callable("generate_in_thread", generator_func)
     return ThreadGenerator(_Server(generator_func, args, kwargs))

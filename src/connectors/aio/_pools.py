@@ -16,12 +16,14 @@ import attrs
 from connectors import _worlds
 from connectors._calls import Call, is_async, label_of
 from connectors._cpus import available_cpus
-from connectors._errors import ExecutorClosedError, FallbackError
+from connectors._errors import ExecutorClosedError, FallbackError, OptionError
 from connectors._executor import Executor
 from connectors._factory import executor as make_executor
 from connectors._flags import Parallelization
 from connectors._registry import executor_class
 from connectors.settings import options_of
+
+from ._run import check_callable
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -89,7 +91,8 @@ class ExecutorPool:
             **options: Further options of the executor.
 
         Raises:
-            OptionError: An option is unknown or has a value that it cannot have.
+            OptionError: An option is unknown or has a value that it cannot have, or says the same
+                as *max_workers*.
         """
         recipe = _Recipe(max_workers, options)
         made = self._make(recipe)
@@ -114,7 +117,7 @@ class ExecutorPool:
                 each.dismiss()
         old.shutdown(wait=wait)
 
-    def submit(self, call: Call) -> tuple[Future[Any], Executor]:
+    def submit_call(self, call: Call) -> tuple[Future[Any], Executor]:
         """Schedule *call*; return its future, and the executor, which lives until it is dropped.
 
         Raises:
@@ -150,15 +153,28 @@ class ExecutorPool:
 
     def _make(self, recipe: _Recipe) -> Executor:
         # What an executor cannot do is to be refused, not to be done in the event loop's thread.
-        options: dict[str, Any] = {**recipe.options, "strict": True}
-        cls = executor_class(self._cls) if isinstance(self._cls, str) else self._cls
+        options: dict[str, Any] = {"strict": True, **recipe.options}
+        if not options["strict"]:
+            raise OptionError(f"{self!r}: it is always strict; leave the option strict away")
         if recipe.max_workers is not None:
-            declared = options_of(cls)
-            name = next((each for each in ("threads", "processes") if each in declared), None)
-            options.setdefault(name or "max_workers", recipe.max_workers)
+            options |= self._sizes(recipe)
         if isinstance(self._cls, str):
             return make_executor(self._cls, **options)
         return self._cls(**options)
+
+    def _sizes(self, recipe: _Recipe) -> dict[str, int | None]:
+        cls = executor_class(self._cls) if isinstance(self._cls, str) else self._cls
+        declared = options_of(cls)
+        kinds: list[str] = [each for each in ("threads", "processes") if each in declared]
+        # Where the executor has none of a kind by itself, it is not asked for them.
+        kinds = [each for each in kinds if declared[each].default != 0] or ["max_workers"]
+        for name in kinds:
+            if name in recipe.options:
+                raise OptionError(
+                    f"{self!r}: max_workers={recipe.max_workers} and "
+                    f"{name}={recipe.options[name]} are both given; give only one of them"
+                )
+        return dict.fromkeys(kinds, recipe.max_workers)
 
     def _start_anew(self) -> None:
         """In a forked child: the threads and processes are the parent's, and so may be a lock."""
@@ -218,7 +234,9 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     Raises:
         RuntimeError: The function raised `StopIteration`, or `THREAD_POOL` stands for an executor
             without threads.
+        TypeError: *function* cannot be called.
     """
+    check_callable("in_thread", function)
     target: Callable[..., Any] = function
     positional: tuple[Any, ...] = args
     if is_async(function):
@@ -241,10 +259,12 @@ async def in_process(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwa
         RuntimeError: The function raised `StopIteration`, or `PROCESS_POOL` stands for an executor
             without processes, or this is a worker process already.
         PicklingError: The call cannot travel to another process.
-        TypeError: *function* is an async function, whose coroutine could not come back.
+        TypeError: *function* cannot be called, or is an async function, whose coroutine could not
+            come back.
         WorkerCrashError: The process died.
         RemoteError: It raised what cannot be rebuilt here.
     """
+    check_callable("in_process", function)
     if is_async(function):
         raise TypeError(
             f"in_process({label_of(function)}): an async function gives a coroutine, which cannot "
@@ -262,7 +282,7 @@ async def _result(
     wish: Parallelization,
 ) -> Any:
     # The executor is held until the call has ended, also if the pool gets another one meanwhile.
-    future, _executor = pool.submit(Call(function, args, kwargs, None, wish))
+    future, _executor = pool.submit_call(Call(function, args, kwargs, None, wish))
     try:
         return await _worlds.result_of(future, _drop)
     except RuntimeError:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import collections
+import contextlib
 import functools
 import inspect
+import itertools
+import math
 import os
 import threading
 import time
 import types
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from connectors import _worlds
 from connectors._calls import label_of
+
+from ._run import check_callable
+
+if TYPE_CHECKING:
+    import trio
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _AGAIN = 0.001  # seconds; the least that is slept after a sleep that ended too early
+_LOOK = 0.1  # seconds; the least between two looks whether the loops of others run
 _limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
 
 
@@ -82,52 +92,118 @@ class Window:
             later.time = max(later.time, now)
 
 
-class _Waiter:
-    """A call that is not the first in the queue, and how it is woken, from any thread."""
+class _Waiter(abc.ABC):
+    """A call in the queue, and how it is woken, from any thread.
 
-    def __init__(self) -> None:
-        self._first = False
-        self._wake: Callable[[], object] | None = None
+    Args:
+        ticket: Its number in the order of arrival.
 
-    async def be_first(self) -> None:
-        """Wait until `call` was called."""
-        if _worlds.current_world() == "trio":
-            import trio
+    Attributes:
+        home: The loop or the run that it waits in.
+    """
 
-            event = trio.Event()
-            token = trio.lowlevel.current_trio_token()
-            self._wake = functools.partial(token.run_sync_soon, event.set)
-            while not self._first:
-                await event.wait()
+    home: Any
+
+    def __init__(self, ticket: int) -> None:
+        self.ticket = ticket
+
+    @property
+    @abc.abstractmethod
+    def runs(self) -> bool:
+        """Whether its loop runs, so that it can hear."""
+
+    @property
+    @abc.abstractmethod
+    def lost(self) -> bool:
+        """Whether its loop will never run again."""
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """Be ready to hear the next `call`."""
+
+    @abc.abstractmethod
+    def call(self) -> None:
+        """Wake it if it waits; its loop is not lost."""
+
+    @abc.abstractmethod
+    async def called(self, patience: float | None) -> None:
+        """Wait to be called, for so many seconds at most."""
+
+
+class _AsyncioWaiter(_Waiter):
+    home: asyncio.AbstractEventLoop
+    _bell: asyncio.Future[None] | None = None
+
+    def __init__(self, ticket: int) -> None:
+        super().__init__(ticket)
+        self.home = asyncio.get_running_loop()
+
+    @property
+    def runs(self) -> bool:
+        return self.home.is_running()
+
+    @property
+    def lost(self) -> bool:
+        return self.home.is_closed()
+
+    def prepare(self) -> None:
+        self._bell = self.home.create_future()
+
+    def call(self) -> None:
+        if self._bell is not None:
+            with contextlib.suppress(RuntimeError):  # it is being closed
+                self.home.call_soon_threadsafe(_ring, self._bell)
+
+    async def called(self, patience: float | None) -> None:
+        assert self._bell is not None
+        if patience is None:
+            await self._bell
         else:
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-            self._wake = functools.partial(loop.call_soon_threadsafe, _resolve, future)
-            while not self._first:
-                await future
-
-    def call(self) -> bool:
-        """Tell it that it is the first; return whether its loop is still there to hear."""
-        self._first = True
-        if self._wake is None:
-            return True
-        try:
-            self._wake()
-        except RuntimeError:  # the loop is closed, or the run of trio is over
-            return False
-        return True
+            await asyncio.wait([self._bell], timeout=patience)
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+class _TrioWaiter(_Waiter):
+    home: trio.lowlevel.TrioToken
+    _bell: trio.Event | None = None
+    runs = True  # a run of trio cannot stand still
+    lost = False  # nor end before its tasks
+
+    def __init__(self, ticket: int) -> None:
+        import trio
+
+        super().__init__(ticket)
+        self.home = trio.lowlevel.current_trio_token()
+
+    def prepare(self) -> None:
+        import trio
+
+        self._bell = trio.Event()
+
+    def call(self) -> None:
+        if self._bell is not None:
+            with contextlib.suppress(RuntimeError):  # the run has broken down
+                self.home.run_sync_soon(self._bell.set)
+
+    async def called(self, patience: float | None) -> None:
+        import trio
+
+        assert self._bell is not None
+        with trio.move_on_after(math.inf if patience is None else patience):
+            await self._bell.wait()
+
+
+def _ring(bell: asyncio.Future[None]) -> None:
+    if not bell.done():
+        bell.set_result(None)
 
 
 class Limiter:
     """Lets calls of any thread and any loop start one after the other, as a `Window` allows.
 
-    Only the first in the queue looks at the clock; it calls the next one when it starts or gives
-    up. So a call that gives up takes nothing.
+    Each loop has a line. Of the firsts of the lines, that who came first looks at the clock; it
+    calls the next one when it starts or gives up. So a call that gives up takes nothing. The other
+    firsts look now and then whether the loop of those before them still runs, which tells nobody
+    that it is stopped: they do not wait for who stands still.
 
     Args:
         window: The limits.
@@ -144,23 +220,27 @@ class Limiter:
         self._window = window
         self._clock = clock
         self._sleep = sleep
-        self._queue: collections.deque[_Waiter] = collections.deque()
-        self._lock = threading.Lock()
+        self._lines: dict[Any, collections.deque[_Waiter]] = {}
+        self._tickets = itertools.count()
+        self._lock = threading.RLock()  # a lost call may leave when garbage is collected
         _limiters.add(self)
 
     async def turn(self) -> Start:
         """Wait until a call may start, and return its start."""
         with self._lock:
-            if not self._queue:
+            if not self._lines or self._front() is None:
                 now = self._clock()
                 if self._window.left(now) <= 0:
                     return self._window.start(now)
-            waiter = _Waiter()
-            self._queue.append(waiter)
-            first = self._queue[0] is waiter
+            waiter = self._line_up()
         try:
-            if not first:
-                await waiter.be_first()
+            while True:
+                with self._lock:
+                    if self._front() is waiter:
+                        break
+                    patience = self._patience(waiter)
+                    waiter.prepare()
+                await waiter.called(patience)
             return await self._due()
         finally:
             self._leave(waiter)
@@ -181,18 +261,47 @@ class Limiter:
             await self._sleep(max(left, shortest))
             shortest = _AGAIN
 
+    def _line_up(self) -> _Waiter:
+        kind = _TrioWaiter if _worlds.current_world() == "trio" else _AsyncioWaiter
+        waiter = kind(next(self._tickets))
+        self._lines.setdefault(waiter.home, collections.deque()).append(waiter)
+        return waiter
+
+    def _front(self) -> _Waiter | None:
+        """Return who came first of all whose loop runs."""
+        firsts = []
+        for home, line in list(self._lines.items()):
+            if line[0].lost:
+                del self._lines[home]
+            elif line[0].runs:
+                firsts.append(line[0])
+        return min(firsts, key=lambda waiter: waiter.ticket, default=None)
+
+    def _patience(self, waiter: _Waiter) -> float | None:
+        """Return how long to wait before the loop of the front is looked at again."""
+        if self._lines[waiter.home][0] is not waiter:
+            return None  # the first of the line does it
+        return max(self._window.left(self._clock()), _LOOK)
+
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
-            first = bool(self._queue) and self._queue[0] is waiter
-            if waiter in self._queue:
-                self._queue.remove(waiter)
-            while first and self._queue and not self._queue[0].call():
-                self._queue.popleft()
+            line = self._lines.get(waiter.home)
+            if line is None or waiter not in line:
+                return
+            first = line[0] is waiter
+            line.remove(waiter)
+            if not line:
+                del self._lines[waiter.home]
+            elif first:
+                line[0].call()
+            front = self._front()
+            if first and front is not None:
+                front.call()
 
     def start_anew(self) -> None:
         """In a forked child: who waits is the parent's, and so may be the lock."""
-        self._lock = threading.Lock()
-        self._queue.clear()
+        self._lock = threading.RLock()
+        self._lines.clear()
 
 
 def rate_limited(
@@ -223,6 +332,7 @@ def rate_limited(
     Window(max_calls, max_calls_period, min_seconds_between_calls)
 
     def decorator(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        check_callable("rate_limited(...)", function)
         name = label_of(function)
         if inspect.isasyncgenfunction(function):
             raise TypeError(

@@ -35,6 +35,19 @@ def only_asyncio(what: str) -> None:
         raise RuntimeError(f"{what} works only under asyncio, and trio is running here")
 
 
+def check_callable(place: str, function: object) -> None:
+    """Refuse what is not a function, but mostly what one returned.
+
+    Raises:
+        TypeError: *function* cannot be called.
+    """
+    if not callable(function):
+        raise TypeError(
+            f"{place}({function!r}): a function is needed, got {type(function).__name__}; give the "
+            "function itself, and not what it returns"
+        )
+
+
 def run(coroutine: Coroutine[Any, Any, T], *, debug: bool = False) -> T:
     """Run *coroutine* on a fresh event loop and return its result, as `asyncio.run` does.
 
@@ -79,7 +92,11 @@ def run_decorator(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, 
 
     Args:
         function: An async function.
+
+    Raises:
+        TypeError: *function* cannot be called.
     """
+    check_callable("run_decorator", function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -35,29 +35,25 @@ class Source:
         listed = isinstance(awaitables, Collection)
         if workers < 1:
             if listed:
-                close_all(awaitables)
+                for item in awaitables:
+                    close(item)
             raise ValueError(f"workers={workers}: it has to be at least 1")
         self.workers = min(workers, max(1, len(awaitables))) if listed else workers  # type: ignore[arg-type]
         self._listed = listed
         self.items: Iterator[Item] = iter(awaitables)
 
-    def close(self) -> None:
-        """Close the coroutines that are listed and will not be started; pull nothing."""
+    def close(self, discard: Callable[[object], object]) -> None:
+        """Pull nothing more; give *discard* the items that are listed and will not be started."""
         items, self.items = self.items, iter(())
         if self._listed:
-            close_all(items)
+            for item in items:
+                discard(item)
 
 
 def close(item: object) -> None:
     """Close *item* if it is a coroutine that was not started."""
     if inspect.iscoroutine(item) and inspect.getcoroutinestate(item) == inspect.CORO_CREATED:
         item.close()
-
-
-def close_all(items: Iterable[object]) -> None:
-    """Close the coroutines among *items* that were not started."""
-    for item in items:
-        close(item)
 
 
 def awaitable(item: object, index: int, *, trio: bool) -> Awaitable[Any]:
@@ -81,9 +77,18 @@ def awaitable(item: object, index: int, *, trio: bool) -> Awaitable[Any]:
     if inspect.isawaitable(item):
         return item
     if callable(item) and is_async(item):
-        called: Awaitable[Any] = item()
-        return called
+        return _called(item, index)
     raise TypeError(
         f"item {index} is of the type {type(item).__name__}, which cannot be awaited; give "
         "coroutines, other awaitables, or async functions without arguments"
     )
+
+
+def _called(function: Callable[[], Awaitable[Any]], index: int) -> Awaitable[Any]:
+    try:
+        return function()
+    except TypeError as error:
+        raise TypeError(
+            f"item {index} is of the type {type(function).__name__}, and calling it without "
+            f"arguments failed: {error}; give what it returns, or a functools.partial"
+        ) from error

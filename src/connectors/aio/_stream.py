@@ -26,6 +26,7 @@ from connectors._errors import ItemCancelledError
 from connectors._outcome import Outcome, OutcomeState
 
 from ._crew import STOPPED, AsyncioCrew, Crew, TrioCrew, Waiters
+from ._inside import Mark
 from ._source import STRETCH, Source, awaitable, close
 
 T = TypeVar("T")
@@ -36,7 +37,17 @@ _conductors: set[asyncio.Task[None]] = set()  # loops hold their tasks weakly
 class Item(Awaitable[T]):
     """One item of `resolve`: awaiting it gives its result, as often as it is awaited."""
 
-    __slots__ = ("_error", "_raw", "_state", "_stream", "_value", "_waiters", "collected", "index")
+    __slots__ = (
+        "_ended",
+        "_error",
+        "_raw",
+        "_state",
+        "_stream",
+        "_value",
+        "_waiters",
+        "collected",
+        "index",
+    )
 
     def __init__(self, stream: Stream[T], index: int, raw: object) -> None:
         self.index = index
@@ -45,6 +56,7 @@ class Item(Awaitable[T]):
         self._state = OutcomeState.pending
         self._value: Any = None
         self._error: BaseException | None = None
+        self._ended = False
         self.collected = False
         self._waiters: Waiters = []
 
@@ -69,12 +81,9 @@ class Item(Awaitable[T]):
             crew = stream.advance()
             while not self._ended:
                 await crew.park(self._waiters)
-        await self._stream.rest()
+        if self._stream.resting:
+            await self._stream.rest()
         return self._take()
-
-    @property
-    def _ended(self) -> bool:
-        return self._state not in {OutcomeState.pending, OutcomeState.running}
 
     def _take(self) -> T:
         if not self.collected:
@@ -87,6 +96,7 @@ class Item(Awaitable[T]):
 
     def _land(self, state: OutcomeState, value: Any, error: BaseException | None) -> None:
         self._state, self._value, self._error = state, value, error
+        self._ended = True
         self._raw = None
 
 
@@ -125,7 +135,8 @@ class Turn(Awaitable[T]):
             finally:
                 if self._item is None and not self._waiters:
                     self._stream.disclaim(self)
-        await self._stream.rest()
+        if self._stream.resting:
+            await self._stream.rest()
         return self._item._take()
 
 
@@ -145,12 +156,13 @@ class Stream(abc.ABC, Generic[T]):
     name: str
 
     def __init__(self, awaitables: Iterable[Any], *, workers: int, worker_greediness: int) -> None:
+        self._source = Source(awaitables, workers)
         if worker_greediness < 0:
+            self._source.close(close)
             raise ValueError(
                 f"worker_greediness={worker_greediness}: it has to be at least 0, "
                 "which means no limit"
             )
-        self._source = Source(awaitables, workers)
         self._workers = self._source.workers
         self._window = self._workers * (worker_greediness + 1) if worker_greediness else math.inf
         self.demand = 0
@@ -166,6 +178,7 @@ class Stream(abc.ABC, Generic[T]):
         self._told = False  # of that failure
         self._crew: Crew | None = None
         self._conducted = False
+        self._inside = Mark()
         self._leaving: Waiters = []
 
     # What differs
@@ -233,47 +246,66 @@ class Stream(abc.ABC, Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel and await what is under way, and close what was not started."""
+        """Cancel and await what is under way, and close what was not started.
+
+        An item that closes its own stream is cancelled with the others, and does not wait.
+        """
+        crew = self._tasks()
         self._stop()
         self._ahead.clear()
         self._told = True
-        if self._conducted:
-            assert self._crew is not None
-            await self._crew.outlast(self._leaving, lambda: not self._conducted)
+        if crew.size and not self._conducted:
+            self._begin_conducting(crew)
+        if self._conducted and not self._inside.is_here():
+            await crew.outlast(self._leaving, lambda: not self._conducted)
 
     # What its awaitables ask for
 
     def advance(self) -> Crew:
         """Let the work go on, or begin; return the tasks."""
+        crew = self._tasks()
         if self._conducted:
-            assert self._crew is not None
-            self._crew.wake()
-            return self._crew
-        # Nothing is under way, so it may go on in another loop than before.
-        trio = _worlds.current_world() == "trio"
-        crew = self._crew = TrioCrew(self._landed) if trio else AsyncioCrew(self._landed)
-        if self._room() and (self._pending or not self._exhausted):
-            self._conducted = True
-            if isinstance(crew, TrioCrew):
-                _conduct_in_trio(crew, self._conduct, self._end)
-            else:
-                task = asyncio.get_running_loop().create_task(self._conduct_in_asyncio())
-                _conductors.add(task)
-                task.add_done_callback(_conductors.discard)
+            crew.wake()
+        elif self._room() and (self._pending or not self._exhausted):
+            self._begin_conducting(crew)
         return crew
+
+    @property
+    def resting(self) -> bool:
+        """Whether everything is done and the conductor is about to end."""
+        return self._exhausted and self._conducted and not (self._flying or self._pending)
 
     async def rest(self) -> None:
         """Let the conductor end if everything is done, so that the last result leaves no task."""
-        while self._conducted and self._exhausted and not (self._flying or self._pending):
+        while self.resting:
             assert self._crew is not None
             await self._crew.park(self._leaving)
 
     # Conducting
 
+    def _tasks(self) -> Crew:
+        if self._conducted:
+            assert self._crew is not None
+            return self._crew
+        # Nothing is under way, so it may go on in another loop than before.
+        trio = _worlds.current_world() == "trio"
+        self._crew = TrioCrew(self._landed) if trio else AsyncioCrew(self._landed)
+        return self._crew
+
+    def _begin_conducting(self, crew: Crew) -> None:
+        self._conducted = True
+        if isinstance(crew, TrioCrew):
+            _conduct_in_trio(crew, self._conduct, self._end)
+        else:
+            task = asyncio.get_running_loop().create_task(self._conduct_in_asyncio())
+            _conductors.add(task)
+            task.add_done_callback(_conductors.discard)
+
     def _room(self) -> bool:
         return not self._over and self._started < max(self.demand, self._behind + self._window)
 
     async def _conduct(self) -> None:
+        self._inside.enter()
         crew = self._crew
         assert crew is not None
         while True:
@@ -313,7 +345,7 @@ class Stream(abc.ABC, Generic[T]):
         raw, item._raw = item._raw, None
         try:
             crew.start(item.index, awaitable(raw, item.index, trio=isinstance(crew, TrioCrew)))
-        except TypeError as error:
+        except BaseException as error:  # also of a call that only seemed to be async
             self._landed(item.index, None, error)
 
     def _pull(self) -> None:
@@ -335,12 +367,13 @@ class Stream(abc.ABC, Generic[T]):
         if self._over:
             return
         self._over = self._exhausted = True
-        self._source.close()
+        discard = close if self._crew is None else self._crew.discard
         if self._crew is not None and self._crew.size:
             self._crew.stop()
+        self._source.close(discard)
         while self._pending:
             item = self._pending.popleft()
-            close(item._raw)
+            discard(item._raw)
             self._settle(item, OutcomeState.cancelled, None, self._reason(item.index))
 
     def _reason(self, index: int) -> BaseException:
