@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 
 _collecting: int | None = None  # the thread in which the collector is at work; it is never in two
 
@@ -17,9 +17,10 @@ def struck_here() -> bool:
     return _collecting == threading.get_ident()
 
 
-def _note(phase: str, _: Mapping[str, int]) -> None:
+# It is called to the very end of the interpreter, when this module may have no names any more.
+def _note(phase: str, _: object, me: Callable[[], int] = threading.get_ident) -> None:
     global _collecting  # noqa: PLW0603 - there is one collector
-    _collecting = threading.get_ident() if phase == "start" else None
+    _collecting = me() if phase == "start" else None
 
 
 gc.callbacks.append(_note)
