@@ -436,3 +436,22 @@ def test_a_pool_may_be_collected_by_its_own_thread(monkeypatch):
             thread.join(LONG)
         assert not any(thread.is_alive() for thread in threads)
         assert gone() is None
+
+
+def test_the_threads_may_change_while_they_are_looked_at():
+    """A thread that begins meanwhile, in a finalizer for instance, is no error."""
+    pool, ended = ThreadPool(1), threading.Thread(target=int)
+    ended.start()
+    ended.join()
+
+    class Changing(set):
+        def __iter__(self):
+            for each in super().__iter__():
+                pool._state.threads.add(ended)
+                yield each
+
+    pool.submit(int).result(LONG)
+    pool._state.threads = Changing(pool._state.threads)
+    assert len(pool.threads) == 1
+    pool._state.threads.discard(ended)
+    pool.shutdown()

@@ -100,7 +100,7 @@ class ThreadPool(concurrent.futures.Executor):
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
         """The threads that there are now."""
-        return tuple(self._state.threads)
+        return tuple(self._state.threads.copy())  # others change it, also while it is iterated
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Schedule ``fn(*args, **kwargs)`` and return its future.
@@ -132,7 +132,7 @@ class ThreadPool(concurrent.futures.Executor):
         _dismiss(state, cancel=cancel_futures)
         if wait:
             me = threading.current_thread()
-            for thread in list(state.threads):
+            for thread in state.threads.copy():
                 if thread is not me:
                     thread.join()
 
@@ -294,7 +294,7 @@ def _finish() -> None:
         _dismiss(state)
     for state in list(_living):
         if not state.daemon:
-            for thread in list(state.threads):
+            for thread in state.threads.copy():
                 thread.join()
 
 
