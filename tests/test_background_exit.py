@@ -205,7 +205,7 @@ def test_br16_fork_in_the_middle():
         bg_run_proc(wait)
         bg_run_proc(print, "parent-queued", flush=True)
         queue = bg_proc_manager._queue
-        with queue.bell.lock, queue._executor._own_threads._state.lock:
+        with queue.bell.lock, queue._crew[1]._state.lock:
             child = os.fork()  # as if other threads were amid something
         if child:
             os.waitpid(child, 0)

@@ -456,14 +456,38 @@ def test_a_logger_that_raises_harms_nobody(executor):
     assert found == [0, None, 2]
 
 
-@pytest.mark.parametrize("executor", ["threading", "multiprocessing"])
-def test_a_logger_that_exits_hangs_nobody(executor):
-    """A logger that raises SystemExit is told of as the failure of the job, or survived."""
-    outcome = BgInvoke(
-        parallelise, fail_odd, 3, num_threads=2, logger=Furious(SystemExit()), executor=executor
-    )
-    outcome.thread.join(LONG)
-    assert not outcome.is_running()
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("way", ["threading", "given", "multiprocessing", "sequential"])
+def test_a_logger_that_leaves_hangs_nobody(way, kind):
+    """Whatever a logger raises in another thread than the main one is no Ctrl-C: it is survived."""
+    with connectors.executor("threading", threads=2) as given:
+        running = BgInvoke(
+            parallelise, fail_odd, 4, num_threads=1, logger=Furious(kind()),
+            bg_exception="warn", executor=given if way == "given" else way,
+        )  # fmt: skip
+        running.thread.join(LONG)
+        assert running.result == [0, None, 2, None]
+
+
+def interrupt_odd(i):
+    if i % 2:
+        raise KeyboardInterrupt(f"odd {i}")
+    return i
+
+
+def interrupted_jobs(executor):
+    return parallelise(interrupt_odd, 4, num_threads=1, bg_exception="warn", executor=executor)
+
+
+def test_br3_an_interrupt_that_a_job_raises_is_its_failure():
+    """BR3: also where jobs run in the thread that starts them, unless that is the main thread."""
+    running = BgInvoke(interrupted_jobs, "sequential")
+    running.thread.join(LONG)
+    assert running.result == [0, None, 2, None]
+    # In a worker process there are no further processes, so that its jobs run near.
+    with connectors.executor("multiprocessing", processes=1) as executor:
+        found = executor.submit(interrupted_jobs, "multiprocessing").result(LONG)
+    assert found == [0, None, 2, None]
 
 
 @pytest.mark.parametrize("wait", [True, False])

@@ -344,6 +344,15 @@ def test_past_its_timeout_close_abandons(gated):
     assert runs.outcome.state is OutcomeState.abandoned
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, None])
+def test_any_long_timeout_will_do(timeout):
+    """One that is longer than threads can wait is no limit, also while the thread ends."""
+    for _ in range(100):
+        bg = BgThread(abs)
+        bg.invoke(-1)
+        bg.close(timeout=timeout)
+
+
 @pytest.mark.parametrize("timeout", [-1, "3", True])
 def test_a_wrong_timeout_is_refused(timeout):
     """Nothing is closed by a mistake."""

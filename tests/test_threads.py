@@ -1,6 +1,7 @@
 """`ThreadPool`, `InlinePool` and `TrioThreadPool`."""
 
 import concurrent.futures
+import contextlib
 import contextvars
 import gc
 import os
@@ -11,8 +12,9 @@ import weakref
 
 import pytest
 
-from connectors.pools import InlinePool, ThreadPool, TrioThreadPool
+from connectors.pools import InlinePool, ThreadPool, TrioThreadPool, _threads
 
+LONG = 30
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
 
 
@@ -105,7 +107,7 @@ def test_an_interrupted_start_of_a_thread_costs_no_slot(starts, monkeypatch):
         assert pool.submit(abs, -2).result() == 2
         assert len(pool.threads) == 1
         if starts:
-            made[0].join(30)
+            made[0].join(LONG)
             assert not made[0].is_alive()
 
 
@@ -160,7 +162,7 @@ def test_the_pool_shrinks_to_its_size_after_nested_calls():
         running[-1].add_done_callback(lambda _: waits.set())
         assert not running[-1].running()
         gate.set()
-        assert waits.wait(30)
+        assert waits.wait(LONG)
 
 
 def test_what_outlives_a_call_is_not_nested():
@@ -246,7 +248,7 @@ def test_a_forgotten_pool_ends_its_threads():
     (thread,) = (thread for thread in threading.enumerate() if "lost-pool" in thread.name)
     del pool
     gc.collect()
-    thread.join(30)
+    thread.join(LONG)
 
     assert not thread.is_alive()
 
@@ -288,7 +290,7 @@ def test_a_forked_child_has_a_pool_of_its_own(pool):
     if child == 0:
         code = 1
         try:
-            code = 0 if pool.submit(abs, -7).result(30) == 7 else 2
+            code = 0 if pool.submit(abs, -7).result(LONG) == 7 else 2
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -347,3 +349,109 @@ def test_trio_threads_cancel_what_waits():
 
     assert waiting.cancelled()
     assert running.result()
+
+
+class Cycle:
+    """What only the collector finds; *last* is called then."""
+
+    def __init__(self, last):
+        self.itself = self
+        weakref.finalize(self, last).atexit = False
+
+
+@contextlib.contextmanager
+def collecting_at(monkeypatch, name):
+    """Let the collector strike where the pool calls its function *name*, and at no other time."""
+    original = getattr(_threads, name)
+    gc.collect()
+    gc.disable()
+
+    def collect(*args, **kwargs):
+        gc.collect()
+        return original(*args, **kwargs)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(_threads, name, collect)
+            yield
+    finally:
+        gc.enable()
+
+
+def done_apart(work):
+    """Do *work* in a thread of its own; tell whether it returns."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(LONG)
+    return not thread.is_alive()
+
+
+@pytest.mark.parametrize("name", ["_mark_submitter", "_count_freed", "_staff", "_start_thread"])
+def test_a_finalizer_may_submit_amid_a_submission(monkeypatch, name):
+    """The collector may strike where a thread has the lock of the pool, which stays as wide."""
+    pool, ran, gate = ThreadPool(1), [], threading.Event()
+
+    with collecting_at(monkeypatch, name):
+        Cycle(lambda: pool.submit(ran.append, "late"))
+        assert done_apart(lambda: pool.submit(gate.wait))
+        assert len(pool.threads) == 1
+    gate.set()
+    assert done_apart(lambda: pool.submit(abs, -1).result())
+    pool.shutdown()
+    assert ran == ["late"]
+
+
+def test_a_finalizer_may_shut_down_amid_a_submission(monkeypatch):
+    """The call that was accepted runs, and then the thread ends."""
+    for name in ("_staff", "_start_thread"):
+        pool = ThreadPool(1)
+        futures = []
+        with collecting_at(monkeypatch, name):
+            Cycle(lambda pool=pool: pool.shutdown(wait=False))
+            assert done_apart(lambda: futures.append(pool.submit(abs, -1)))
+        assert futures[0].result(LONG) == 1
+        assert done_apart(pool.shutdown)
+
+
+def test_a_pool_may_be_collected_by_its_own_thread(monkeypatch):
+    """The last thread that counts itself under the lock may be the one that finds the pool."""
+    box = [ThreadPool(1)]
+    box[0].itself = box[0]  # only the collector finds it
+    state, gone = box[0]._state, weakref.ref(box[0])
+    inner, gate = threading.Event(), threading.Event()
+
+    def outer():
+        box[0].submit(inner.set)
+        inner.wait(LONG)
+        gate.wait(LONG)
+
+    with collecting_at(monkeypatch, "_count_freed"):
+        future = box[0].submit(outer)
+        assert inner.wait(LONG)
+        box.clear()
+        gate.set()
+        future.result(LONG)
+        threads = list(state.threads)
+        for thread in threads:
+            thread.join(LONG)
+        assert not any(thread.is_alive() for thread in threads)
+        assert gone() is None
+
+
+def test_the_threads_may_change_while_they_are_looked_at():
+    """A thread that begins meanwhile, in a finalizer for instance, is no error."""
+    pool, ended = ThreadPool(1), threading.Thread(target=int)
+    ended.start()
+    ended.join()
+
+    class Changing(set):
+        def __iter__(self):
+            for each in super().__iter__():
+                pool._state.threads.add(ended)
+                yield each
+
+    pool.submit(int).result(LONG)
+    pool._state.threads = Changing(pool._state.threads)
+    assert len(pool.threads) == 1
+    pool._state.threads.discard(ended)
+    pool.shutdown()

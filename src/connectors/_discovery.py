@@ -42,7 +42,7 @@ BUILTINS: Mapping[str, str] = {
 _NAMES = {value: name for name, value in BUILTINS.items()}
 
 _logger = logging.getLogger("connectors")
-_lock = threading.Lock()
+_lock = threading.RLock()  # the collector may strike in it, and a finalizer may need it
 
 
 @attrs.define(eq=False, slots=False)

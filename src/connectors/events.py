@@ -18,7 +18,7 @@ import attrs
 from ._flags import Parallelization
 
 _logger = logging.getLogger("connectors")
-_lock = threading.Lock()
+_lock = threading.RLock()  # the collector may strike in it, and a finalizer may need it
 _observers: tuple[Callable[[Event], object], ...] = ()
 _numbers = itertools.count(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 from connectors._calls import is_async, label_of
@@ -40,7 +41,7 @@ def checked_logger(place: str, logger: object) -> Any:
 
 
 def checked_seconds(place: str, name: str, seconds: object) -> float | None:
-    """Return *seconds*, where `None` is no limit.
+    """Return *seconds*, where `None` is no limit, and more than threads can wait is none either.
 
     Raises:
         ValueError: It is no number, or negative.
@@ -48,7 +49,7 @@ def checked_seconds(place: str, name: str, seconds: object) -> float | None:
     if seconds is None:
         return None
     if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds >= 0:
-        return seconds
+        return seconds if seconds <= threading.TIMEOUT_MAX else None
     raise ValueError(
         f"{place}: {name}={seconds!r}; expected seconds, at least 0, or None for no limit"
     )

@@ -33,7 +33,7 @@ from connectors._packed_errors import let_go_of_frames
 from ._bell import Bell
 from ._crew import daemons
 from ._exception import BgException, failure_of
-from ._logs import tell
+from ._logs import is_for_the_program, tell
 
 _EVERY = 1000  # how many jobs there are to one line of the log
 
@@ -163,8 +163,8 @@ class Jobs:
             future = self.context.copy().run(submit, function, index, *args, **kwargs)
         except BaseException as error:
             self._end(index, None, error)
-            if isinstance(error, KeyboardInterrupt):
-                raise  # it is meant for the caller, in whose thread the job ran
+            if is_for_the_program(error):
+                raise
         else:
             future.add_done_callback(functools.partial(self._land, index))
 

@@ -22,8 +22,9 @@ from connectors._calls import Call, label_of
 from connectors._cpus import available_cpus
 from connectors._executor import Executor
 from connectors._flags import Parallelization
+from connectors.pools import ThreadPool
 
-from . import _forks
+from . import _collector, _forks
 from ._bell import Bell
 from ._checks import check_plain, checked_logger, checked_seconds
 from ._crew import daemons, submit_apart
@@ -44,12 +45,12 @@ class _Queue:
     waiting: collections.deque[tuple[Proc, contextvars.Context]] = attrs.field(
         factory=collections.deque
     )
-    #: By number, the threads that run procedures.
+    #: By number, the threads that run procedures; not all are the pool's.
     running: dict[int, int] = attrs.field(factory=dict)
     closed: bool = False
     #: One of the threads was told to look whether there is something that no thread was called for.
     drained: bool = False
-    _executor: Executor | None = None
+    _crew: tuple[Executor, ThreadPool] | None = None
     _numbers: itertools.count[int] = attrs.field(factory=itertools.count)
 
     def append(self, proc: Proc) -> None:
@@ -70,17 +71,14 @@ class _Queue:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until every procedure has ended; tell whether they have within *timeout*."""
-        if self.waiting and not self.drained:  # who appended one may have been interrupted then
-            self.drained = True
-            try:
-                self._call_thread("BgProcManager", self._drain)
-            except BaseException:
-                self.drained = False
-                raise
+        self._see_to_waiting()
         return self.bell.wait_for(self.is_empty, timeout)
 
     def is_called_by_own(self) -> bool:
-        """Tell whether one of the procedures that run here is calling."""
+        """Tell whether a procedure that runs here is calling, or a thread between two of them."""
+        crew = self._crew
+        if crew is not None and threading.current_thread() in crew[1].threads:
+            return True
         with self.bell.lock:
             return threading.get_ident() in self.running.values()
 
@@ -90,6 +88,20 @@ class _Queue:
         if not self.is_called_by_own():
             self.wait(None)
         self._dismiss()
+
+    def let_go(self) -> None:
+        """Close, now that nobody has the manager any more.
+
+        The collector finds it in any thread, also in one that has a lock for which a procedure
+        waits, so that waiting there might never end. What was accepted runs all the same.
+        """
+        if not _collector.struck_here():
+            self.close()
+            return
+        self.closed = True
+        self._see_to_waiting()
+        if self.is_empty():
+            self._dismiss()
 
     def finish(self, began: float) -> None:
         """Give what was accepted its time, now that the interpreter ends, which *began* then."""
@@ -119,7 +131,18 @@ class _Queue:
         self.waiting.clear()
         self.running.clear()
         self.drained = False
-        self._executor = None
+        self._crew = None
+
+    def _see_to_waiting(self) -> None:
+        """Have a thread look for procedures: who appended one may have been interrupted then."""
+        if not self.waiting or self.drained:
+            return
+        self.drained = True
+        try:
+            self._call_thread("BgProcManager", self._drain)
+        except BaseException:
+            self.drained = False
+            raise
 
     def _call_thread(self, label: str, work: Callable[[], object]) -> None:
         """Let a thread do *work*, which runs what waits longest."""
@@ -132,10 +155,11 @@ class _Queue:
 
     def _threads(self) -> Executor:
         with self.bell.lock:
-            if self._executor is None:
+            if self._crew is None:
                 _end_with_child_process()
-                self._executor, _ = daemons(available_cpus(), "BgProcManager")
-            return self._executor
+                made = daemons(available_cpus(), "BgProcManager")
+                self._crew = self._crew or made  # a finalizer may have needed them meanwhile
+            return self._crew[0]
 
     def _drain(self) -> None:
         while self.waiting:
@@ -164,9 +188,9 @@ class _Queue:
                 self._dismiss()
 
     def _dismiss(self) -> None:
-        executor = self._executor
-        if executor is not None:
-            executor.shutdown(wait=False)
+        crew = self._crew
+        if crew is not None:
+            crew[0].shutdown(wait=False)
 
 
 class BgProcManager:
@@ -174,7 +198,8 @@ class BgProcManager:
 
     As many run at once as this process may use CPUs. Errors are logged as warnings, and nothing
     that a procedure does ends the manager. What is queued when the interpreter exits still runs.
-    Closing it, leaving its ``with`` block and deleting it wait for what was accepted.
+    Closing it, leaving its ``with`` block and deleting it wait for what was accepted. Only where
+    the garbage collector deletes it, which strikes any thread amid anything, nothing is waited for.
 
     Args:
         logger: Where to log; `None`: ``connectors.background``.
@@ -198,7 +223,7 @@ class BgProcManager:
         self._queue = _Queue(logger, limit)
         _living.add(self._queue)
         _forks.living.add(self._queue)
-        weakref.finalize(self, self._queue.close).atexit = False
+        weakref.finalize(self, self._queue.let_go).atexit = False
 
     def append_new_proc(self, proc: Proc) -> None:
         """Queue *proc*, which is called without arguments. When closed, warn and drop it.

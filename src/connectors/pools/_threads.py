@@ -49,7 +49,8 @@ class _State:
     prefix: str
     daemon: bool
     items: queue.SimpleQueue[_Item | None] = attrs.field(factory=queue.SimpleQueue)
-    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    # The collector may strike while a thread has it, and finalizers submit calls and drop pools.
+    lock: threading.RLock = attrs.field(factory=threading.RLock)
     threads: set[threading.Thread] = attrs.field(factory=set)
     names: itertools.count[int] = attrs.field(factory=itertools.count)
     free: int = 0  # threads that are waiting, less the calls that wait for a thread
@@ -57,6 +58,7 @@ class _State:
     # took the lock to count itself would meet there the submitter whom it has just woken.
     freed: collections.deque[None] = attrs.field(factory=collections.deque)
     grown: int = 0  # running calls that submitted to their own pool
+    staffing: bool = False  # a thread is amid starting threads
     closed: bool = False
 
 
@@ -98,7 +100,7 @@ class ThreadPool(concurrent.futures.Executor):
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
         """The threads that there are now."""
-        return tuple(self._state.threads)
+        return tuple(self._state.threads.copy())  # others change it, also while it is iterated
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Schedule ``fn(*args, **kwargs)`` and return its future.
@@ -110,15 +112,13 @@ class ThreadPool(concurrent.futures.Executor):
         future: Future[Any] = Future()
         item = _Item(future, fn, args, kwargs, contextvars.copy_context())
         with state.lock:
-            if state.closed:
-                raise RuntimeError("cannot schedule new futures after shutdown")
             _mark_submitter(state)
             _count_freed(state)
+            if state.closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
             state.free -= 1
             state.items.put(item)
-            # Only a nested submission can leave a thread missing although one was started.
-            if state.free < 0 and len(state.threads) < state.size + state.grown:
-                _start_thread(state)
+            _staff(state)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -132,7 +132,7 @@ class ThreadPool(concurrent.futures.Executor):
         _dismiss(state, cancel=cancel_futures)
         if wait:
             me = threading.current_thread()
-            for thread in list(state.threads):
+            for thread in state.threads.copy():
                 if thread is not me:
                     thread.join()
 
@@ -161,10 +161,7 @@ def make_room() -> None:
         frame.submitted = True
         state.grown += 1
         _count_freed(state)
-        if state.free < 0 and len(state.threads) < state.size + state.grown:
-            _start_thread(state)
-            if state.closed:
-                state.items.put(None)  # each thread is told to end once
+        _staff(state)
 
 
 def _count_freed(state: _State) -> None:
@@ -173,7 +170,23 @@ def _count_freed(state: _State) -> None:
         state.free += 1
 
 
-def _start_thread(state: _State) -> None:
+def _staff(state: _State) -> None:
+    """Start the threads that are missing, unless this is a finalizer amid just that."""
+    if state.staffing:
+        return
+    state.staffing = True
+    try:
+        while state.free < 0 and len(state.threads) < state.size + state.grown:
+            if not _start_thread(state):
+                return
+            if state.closed:
+                state.items.put(None)  # who closed it did not tell this thread to end
+    finally:
+        state.staffing = False
+
+
+def _start_thread(state: _State) -> bool:
+    """Start a thread; tell whether that could be, if there are others that do its work."""
     thread = threading.Thread(
         target=_work,
         args=(state,),
@@ -191,6 +204,8 @@ def _start_thread(state: _State) -> None:
         state.free -= 1
         if not isinstance(error, RuntimeError) or not state.threads:
             raise
+        return False
+    return True
 
 
 def _work(state: _State) -> None:
@@ -253,7 +268,7 @@ def _dismiss(state: _State, *, cancel: bool = False) -> None:
     with state.lock:
         state.closed = True
         waiting = _take_waiting(state) if cancel else []
-        for _ in state.threads:
+        for _ in range(len(state.threads)):
             state.items.put(None)
     for item in waiting:
         item.future.cancel()
@@ -279,17 +294,18 @@ def _finish() -> None:
         _dismiss(state)
     for state in list(_living):
         if not state.daemon:
-            for thread in list(state.threads):
+            for thread in state.threads.copy():
                 thread.join()
 
 
 def _forget_threads() -> None:
     """In a forked child the threads of the parent do not exist: every pool starts anew."""
     for state in list(_living):
-        state.lock = threading.Lock()
+        state.lock = threading.RLock()
         state.items = queue.SimpleQueue()
         state.threads = set()
         state.free = state.grown = 0
+        state.staffing = False
         state.freed.clear()
 
 
