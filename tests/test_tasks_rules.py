@@ -166,9 +166,10 @@ def test_tr3_start_then_stop_at_once(mode):
         assert runner.num_failed == 0
 
 
+@pytest.mark.slow
 def test_tr3_start_then_stop_at_once_processes():
     """TR3: and so it is with processes."""
-    for _ in range(100):
+    for _ in range(300):
         runner = Runner("multiprocess", [ProcessTask("a"), ProcessTask("b")])
         runner.start(threaded=True)
         assert runner.is_running
