@@ -11,8 +11,13 @@ import pytest
 from connectors.cli import main
 
 JOBS = """
+import sys
 import threading
 from connectors.tasks import AbstractExecutorTask
+
+def say(line):
+    sys.stdout.write(line)  # not print, which writes the end of the line by itself
+    sys.stdout.flush()
 
 class Job(AbstractExecutorTask):
     def __init__(self, name, what="wait"):
@@ -25,7 +30,7 @@ class Job(AbstractExecutorTask):
         return self.name
 
     def start(self):
-        print("begins", self.name, flush=True)
+        say(f"begins {self.name}\\n")
         if self.what == "fail":
             raise ValueError("it broke")
         if self.what == "deaf":
@@ -37,7 +42,7 @@ class Job(AbstractExecutorTask):
         return self.what
 
     def stop(self):
-        print("told", self.name, flush=True)
+        say(f"told {self.name}\\n")
         self.stopping.set()
 
     def create_async_task(self, loop): ...
@@ -49,7 +54,7 @@ class BadStop(Job):
 
 class SlowStop(Job):
     def stop(self):
-        print("told", self.name, flush=True)
+        say(f"told {self.name}\\n")
         threading.Event().wait(30)
 
 def broken():
