@@ -18,6 +18,7 @@ from connectors.tasks import (
     TaskGroup,
     ThreadExecutor,
 )
+from connectors.tasks._engine import Engine
 from task_bodies import fail
 from task_cases import AsyncTask, Runner, ThreadTask
 
@@ -196,6 +197,22 @@ def test_tr18_a_handler_that_raises_at_the_end():
     with pytest.raises(RuntimeError, match="closed"):
         group._launcher.executor.submit(int)
     may_end.set()
+
+
+def test_tr18_no_report_is_lost(monkeypatch):
+    """TR18: whether all is over, and reported, is never asked between two steps of the answer."""
+    group = TaskGroup([ThreadTask("x", fail)], "threading", "log_only")
+    quiet, asked = Engine.quiet.fget, []
+
+    def watched(engine):
+        asked.append(group._supervision._lock._is_owned())
+        return quiet(engine)
+
+    monkeypatch.setattr(Engine, "quiet", property(watched))
+    with group:
+        pass
+    assert asked
+    assert all(asked)
 
 
 class Custom(AbstractMultipleExecutor):

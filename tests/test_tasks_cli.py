@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from connectors.cli import main
+from connectors.tasks import TaskGroup
 
 JOBS = """
 import sys
@@ -248,3 +249,14 @@ def test_a_second_ctrl_c(place, kind, moment):
     assert code == 0, said
     assert "told b" in said
     assert "a: abandoned\n" in said
+
+
+def test_ctrl_c_between_two_steps(place, capsys, monkeypatch):
+    """A Ctrl-C that comes when the block is entered, and not yet left, stops the tasks too."""
+
+    def interrupted(self, *error):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TaskGroup, "__exit__", interrupted)
+    assert main(config(place, job("a", "wait"))) == 0
+    assert "told a\na: done (returned 'wait')\n" in capsys.readouterr().out

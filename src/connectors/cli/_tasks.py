@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tomllib
@@ -115,7 +116,9 @@ def _supervise(tasks: Any) -> list[BaseException]:
     try:
         with tasks:
             pass
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(KeyboardInterrupt):
+            tasks._supervision.survive(error)  # it may have come between two steps of the block
         return []
     except BaseException as error:
         told = [outcome.error for outcome in tasks.outcomes]

@@ -66,9 +66,12 @@ class AbstractMultipleExecutor(abc.ABC):
             BaseException: What a task raised, if the policy is to propagate.
         """
         self._supervision.begin()
-        with self._supervision.surviving(BaseException):
+        try:
             self._supervision.drive_in_thread()
             self._supervision.join()
+        except BaseException as error:
+            self._supervision.survive(error)
+            raise
 
     def stop(self, timeout: float | None = None) -> None:
         """Tell every task to stop and wait until all have ended, however often it is called.
@@ -85,8 +88,11 @@ class AbstractMultipleExecutor(abc.ABC):
     def _begin(self) -> None:
         """Start the tasks, and return when each has begun or failed to."""
         self._supervision.begin()
-        with self._supervision.surviving(BaseException):
+        try:
             self._supervision.drive_in_thread()
+        except BaseException as error:
+            self._supervision.survive(error)
+            raise
 
     @abc.abstractmethod
     def _set_executor_pool(self) -> None:

@@ -130,8 +130,11 @@ class TaskGroup:
     def __enter__(self) -> Self:
         refuse_to_block(self._launcher)
         self._supervision.begin()
-        with self._supervision.surviving(BaseException):
+        try:
             self._supervision.drive_in_thread()
+        except BaseException as error:
+            self._supervision.survive(error)
+            raise
         return self
 
     def __exit__(
@@ -141,11 +144,14 @@ class TaskGroup:
         traceback: TracebackType | None,
     ) -> None:
         supervision = self._supervision
-        with supervision.surviving(BaseException):
+        try:
             if error is not None:
                 supervision.break_off()
             supervision.wait(supervision.is_finished)
             supervision.let_go()
+        except BaseException as other:
+            supervision.survive(other)
+            raise
         if error is None:
             supervision.leave()
         else:

@@ -159,19 +159,17 @@ class Supervision:
         if not self.wait(lambda: self.ready or self.finished):
             self.leave()  # Ctrl-C
 
-    @contextlib.contextmanager
-    def surviving(self, kind: type[BaseException]) -> Iterator[None]:
-        """Let an error of *kind* in the block, a Ctrl-C, stop all tasks before it leaves."""
+    def survive(self, error: BaseException) -> None:
+        """Let *error*, which is about to leave, stop all tasks first; it is raised then."""
+        if not self.began or self.finished:
+            return
         try:
-            yield
-        except kind as error:
-            if self.began and not self.finished:
-                with self.surviving(kind):  # a second one
-                    self.interrupt(error)
-                    self.drive()  # if nobody does
-                    self.wait(self.is_finished)
-                self.leave()
-            raise
+            self.interrupt(error)
+            self.drive()  # if nobody does
+            self.wait(self.is_finished)
+        except BaseException as again:
+            self.survive(again)
+        self.leave()
 
     # --- driving ------------------------------------------------------------------------------
 
@@ -509,10 +507,13 @@ class Supervision:
                 "a task of the group, or the loop that this runs in, would wait for itself in "
                 "join(); use: await ajoin(), outside of the tasks"
             )
-        with self.surviving(KeyboardInterrupt):
+        try:
             if self.began and not self.wait(self.is_finished, timeout) and not self.finished:
                 raise TimeoutError(self._not_over(timeout))
             self.let_go()
+        except KeyboardInterrupt as error:
+            self.survive(error)
+            raise
         self.leave()
 
     async def ajoin(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as in `join`
