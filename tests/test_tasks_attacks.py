@@ -519,3 +519,41 @@ def test_a_logger_that_is_none():
     """What is no logger is refused at construction, not at the first failure."""
     with pytest.raises(TypeError, match=r"logger is 'mine'"):
         TaskGroup([], "threading", logger="mine")
+
+
+FORKED = """
+import os
+import signal
+from connectors.tasks import TaskGroup
+from task_cases import ThreadTask
+
+task = ThreadTask("a")
+with TaskGroup([task], "threading") as group:
+    child = os.fork()
+    if not child:
+        signal.alarm(15)  # no orphan, if it hangs
+        try:
+            {way}
+        finally:
+            os._exit(len(task.told))
+    print("the child left with", os.waitpid(child, 0)[1], flush=True)
+    group.stop()
+print(task.outcome.value)
+"""
+
+
+@pytest.mark.parametrize(
+    "way", ["group.__exit__(None, None, None)", "group.stop()", "group.join()"]
+)
+def test_a_forked_child(way):
+    """A child that is forked in a block leaves it at once, and stops no task of its parent."""
+    script = FORKED.format(way=way)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stdout == "the child left with 0\nstopped\n", done.stderr

@@ -15,6 +15,7 @@ import contextlib
 import contextvars
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,7 +85,6 @@ class Supervision:
         logger: Logger | None = None,
     ) -> None:
         self.tasks = tasks
-        self.finished = False
         self.driver_loop: Any = None
         self._hooks = hooks
         self._logger: Logger = logger or logging.getLogger("connectors.tasks")
@@ -96,6 +96,8 @@ class Supervision:
         self._keeper: Executor | None = None
         self._opening: Future[None] | None = None
         self._driven = False
+        self._ended_here = False
+        self._process = os.getpid()
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -115,6 +117,18 @@ class Supervision:
     def began(self) -> bool:
         """Whether it was started."""
         return self._engine.begun
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is over and the executor closed, or this is a forked child of its process.
+
+        There, nobody runs the tasks, and those of the parent are none of its business.
+        """
+        return self._ended_here or self._is_forked
+
+    @property
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
 
     @property
     def broke_off(self) -> bool:
@@ -142,7 +156,7 @@ class Supervision:
                 raise RuntimeError(
                     "this group was started already, and can be started only once; make a new one"
                 )
-            self._engine.begun = True
+            self._engine.begun, self._process = True, os.getpid()
             for task in self.tasks:  # an earlier group may have had it
                 task.future = task._outcome = None
             self._publish()
@@ -233,6 +247,8 @@ class Supervision:
             self._troubles += self._perform(action)
 
     def _next(self, *, helping: bool = False) -> Action | None:
+        if self._is_forked:
+            return None
         with self._lock:
             return self._engine.next(time.monotonic(), helping=helping)
 
@@ -384,7 +400,7 @@ class Supervision:
             self._troubles.append(("the group", error))
 
     def _finish(self) -> None:
-        self.finished = True
+        self._ended_here = True
         if self._keeper is not None:
             self._keeper.shutdown(wait=False)
         self._tell_watchers()
@@ -394,6 +410,8 @@ class Supervision:
 
         Tasks that have not begun are told by who drives, as soon as they have.
         """
+        if self._is_forked and self.began:
+            return []
         with self._lock:
             self._engine.stop(time.monotonic(), timeout)
             self._publish()
@@ -543,7 +561,7 @@ class Supervision:
 
     def let_go(self) -> None:
         """Wait until the thread that drove has ended too."""
-        if self._keeper is not None and self.finished:
+        if self._keeper is not None and self._ended_here:
             self._keeper.shutdown(wait=True)
 
     # --- raising ------------------------------------------------------------------------------
