@@ -9,10 +9,16 @@ import textwrap
 import pytest
 
 from connectors.cli import main
+from connectors.tasks import TaskGroup
 
 JOBS = """
+import sys
 import threading
 from connectors.tasks import AbstractExecutorTask
+
+def say(line):
+    sys.stdout.write(line)  # not print, which writes the end of the line by itself
+    sys.stdout.flush()
 
 class Job(AbstractExecutorTask):
     def __init__(self, name, what="wait"):
@@ -25,23 +31,38 @@ class Job(AbstractExecutorTask):
         return self.name
 
     def start(self):
-        print("begins", self.name, flush=True)
+        say(f"begins {self.name}\\n")
         if self.what == "fail":
             raise ValueError("it broke")
         if self.what == "deaf":
             threading.Event().wait(30)
         if self.what == "wait":
             self.stopping.wait(30)
+        if self.what == "table":
+            return {(1, 2): 3}
         return self.what
 
     def stop(self):
-        print("told", self.name, flush=True)
+        say(f"told {self.name}\\n")
         self.stopping.set()
 
     def create_async_task(self, loop): ...
 
+class BadStop(Job):
+    def stop(self):
+        super().stop()
+        raise OSError("the line is dead")
+
+class SlowStop(Job):
+    def stop(self):
+        say(f"told {self.name}\\n")
+        threading.Event().wait(30)
+
 def broken():
     raise OSError("no room")
+
+def leaves():
+    raise SystemExit(9)
 
 def no_task():
     return 17
@@ -100,6 +121,28 @@ def test_json(place, capsys):
     assert (second["state"], second["error"]) == ("failed", "ValueError: it broke")
 
 
+def test_json_of_what_is_none(place, capsys):
+    """What JSON cannot tell is told as Python shows it."""
+    assert main([*config(place, job("a", "table")), "--json"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert json.loads(line)["value"] == "{(1, 2): 3}"
+
+
+def test_a_stop_that_raises(place, capsys):
+    """The error of a task's `stop` is told, with the name of the task."""
+    words = config(place, job("a", "wait").replace("Job", "BadStop"), job("b", "fail"))
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert "OSError: the line is dead (while task a was told to stop)" in said.err
+    assert "a: done (returned 'wait')\nb: failed (ValueError: it broke)\n" in said.out
+
+
+def test_no_tasks(place, capsys):
+    """An empty list of tasks is none too many."""
+    (place / "tasks.toml").write_text("tasks = []")
+    assert main(["tasks", "run", "tasks.toml"]) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -114,6 +157,12 @@ def test_json(place, capsys):
         ("[[tasks]]\ntask = 'strange'", "no task of this name is installed"),
         ("on_failure = 'explode'", "no failure policy 'explode'"),
         ("[options]\nthreds = 3", "threds"),
+        ("[options]\nexecutor = 'x'", "options.executor is no option.*write executor at the top"),
+        ("[options]\nlogger = 'x'", "options.logger is no option"),
+        ("[[tasks]]\ntask = 'cli_jobs:leaves'", r"tasks\[0\].*SystemExit: 9"),
+        ("executor = 'threading'", r"tasks.toml: there are no tasks in it; begin.*\[\[tasks\]\]"),
+        ("stop_timeout = -1", r"tasks.toml: .*stop_timeout=-1; expected seconds"),
+        ("stop_timeout = nan", r"stop_timeout=nan; expected seconds"),
         ("= 3", "no TOML"),
     ],
 )
@@ -142,8 +191,8 @@ def test_registered_tasks(place, capsys, monkeypatch):
     assert "a: done (returned 'one')" in capsys.readouterr().out
 
 
-def run_until(place, words, seen, count=1):
-    """Run the program; send Ctrl-C when *seen* was said *count* times."""
+def run_until(place, words, *moments):
+    """Run the program; send Ctrl-C when the text of a moment was said so many times, in turn."""
     process = subprocess.Popen(
         [sys.executable, "-m", "connectors", *words],
         cwd=place,
@@ -152,13 +201,13 @@ def run_until(place, words, seen, count=1):
         text=True,
     )
     try:
-        said = []
+        said, awaited = "", list(moments)
         for line in process.stdout:
-            before = "".join(said).count(seen)
-            said.append(line)
-            if before < count <= before + line.count(seen):
+            said += line
+            if awaited and said.count(awaited[0][0]) >= awaited[0][1]:
+                awaited.pop(0)
                 process.send_signal(signal.SIGINT)
-        return process.wait(30), "".join(said)
+        return process.wait(30), said
     finally:
         process.kill()
         process.stdout.close()
@@ -168,7 +217,7 @@ def run_until(place, words, seen, count=1):
 def test_ctrl_c_stops_in_order(place):
     """Ctrl-C stops all in order and reports each one; nothing failed, so the exit code is 0."""
     words = config(place, job("a", "wait"), job("b", "wait"))
-    code, said = run_until(place, words, "begins", 2)
+    code, said = run_until(place, words, ("begins", 2))
     assert code == 0, said
     assert said.index("told a") < said.index("told b")
     assert "a: done (returned 'wait')\nb: done (returned 'wait')\n" in said
@@ -179,7 +228,7 @@ def test_ctrl_c_and_a_failure(place):
     words = config(
         place, job("a", "wait"), job("b", "fail"), top="executor='threading'\non_failure='log_only'"
     )
-    code, said = run_until(place, words, "task b failed")
+    code, said = run_until(place, words, ("task b failed", 1))
     assert code == 1, said
     assert "a: done (returned 'wait')\nb: failed (ValueError: it broke)\n" in said
 
@@ -187,6 +236,27 @@ def test_ctrl_c_and_a_failure(place):
 def test_ctrl_c_and_a_task_that_does_not_stop(place):
     """After `stop_timeout` a thread is abandoned, and does not hold up the exit."""
     words = config(place, job("a", "deaf"))
-    code, said = run_until(place, [*words, "--stop-timeout", "0.2"], "begins")
+    code, said = run_until(place, [*words, "--stop-timeout", "0.2"], ("begins", 1))
     assert code == 0, said
     assert "a: abandoned" in said
+
+
+@pytest.mark.parametrize(("kind", "moment"), [("Job", "told b"), ("SlowStop", "told a")])
+def test_a_second_ctrl_c(place, kind, moment):
+    """A second Ctrl-C ends the waiting at once, also for the `stop` of a task."""
+    words = config(place, job("a", "deaf").replace("Job", kind), job("b", "wait"))
+    code, said = run_until(place, words, ("begins", 2), (moment, 1))
+    assert code == 0, said
+    assert "told b" in said
+    assert "a: abandoned\n" in said
+
+
+def test_ctrl_c_between_two_steps(place, capsys, monkeypatch):
+    """A Ctrl-C that comes when the block is entered, and not yet left, stops the tasks too."""
+
+    def interrupted(self, *error):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TaskGroup, "__exit__", interrupted)
+    assert main(config(place, job("a", "wait"))) == 0
+    assert "told a\na: done (returned 'wait')\n" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """`TaskGroup` in its async forms: cancellation, failures in the body, waiting."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -225,3 +226,87 @@ def test_an_executor_that_does_not_open(world, registry):
     with TaskGroup([ThreadTask("a")], "broken", "stop_all") as group:
         pass
     assert "no threads today" in str(group.outcomes[0].error)
+
+
+def failing_later():
+    """Return a task that fails when its event is set, and the event."""
+    event = threading.Event()
+
+    def body():
+        event.wait(10)
+        raise ValueError("it broke")
+
+    return ThreadTask("x", body), event
+
+
+def test_a_body_that_swallows_its_cancellation():
+    """A body that swallows it leaves no cancellation pending, and hides none that comes later."""
+
+    async def main():
+        failing, fails = failing_later()
+        may_end = threading.Event()
+
+        class Slow(ThreadTask):
+            def start(self):
+                may_end.wait(10)
+
+        swallowed = asyncio.Event()
+
+        async def user():
+            async with TaskGroup([Slow("slow"), failing], "threading"):
+                fails.set()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(10)
+                swallowed.set()
+
+        task = asyncio.create_task(user())
+        await swallowed.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        may_end.set()
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await task
+        assert [type(e) for e in caught.value.exceptions] == [asyncio.CancelledError, ValueError]
+
+    asyncio.run(main())
+
+
+def test_a_body_that_turns_its_cancellation_into_an_error():
+    """The task of the body does not count as cancelled afterwards."""
+
+    async def main():
+        failing, fails = failing_later()
+        with pytest.raises(ExceptionGroup) as caught:
+            async with TaskGroup([failing], "threading"):
+                fails.set()
+                try:
+                    await asyncio.sleep(10)
+                except asyncio.CancelledError:
+                    raise KeyError("mine") from None
+        assert [type(error) for error in caught.value.exceptions] == [KeyError, ValueError]
+        assert asyncio.current_task().cancelling() == 0
+
+    asyncio.run(main())
+
+
+def test_a_failure_before_a_body_that_never_awaits(monkeypatch):
+    """When all is over before such a body begins, no cancellation is left for what follows."""
+    from connectors.tasks._supervision import Supervision
+
+    await_ = Supervision.await_
+
+    async def until_finished(self, holds, seconds=None):
+        await await_(self, self.is_finished)
+        return await await_(self, holds, seconds)
+
+    monkeypatch.setattr(Supervision, "await_", until_finished)
+
+    async def main():
+        with pytest.raises(ValueError, match="it broke"):
+            async with TaskGroup([ThreadTask("x", fail)], "threading"):
+                pass
+        await asyncio.sleep(0)
+        assert asyncio.current_task().cancelling() == 0
+
+    asyncio.run(main())

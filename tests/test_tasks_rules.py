@@ -34,6 +34,7 @@ from task_bodies import (
     leave,
     put_pid,
     say_pid_and_wait,
+    wait_for,
 )
 from task_cases import (
     CONTEXT,
@@ -166,9 +167,10 @@ def test_tr3_start_then_stop_at_once(mode):
         assert runner.num_failed == 0
 
 
+@pytest.mark.slow
 def test_tr3_start_then_stop_at_once_processes():
     """TR3: and so it is with processes."""
-    for _ in range(100):
+    for _ in range(300):
         runner = Runner("multiprocess", [ProcessTask("a"), ProcessTask("b")])
         runner.start(threaded=True)
         assert runner.is_running
@@ -397,7 +399,95 @@ def test_tr6_the_loop_is_never_blocked(world, executor):
     assert group.outcomes[0].state in {"abandoned", "cancelled"}
     gaps = [after - before for before, after in zip(ticks, ticks[1:], strict=False)]
     assert len(ticks) > 20
-    assert max(gaps) < 0.5  # 50 ms on an idle machine
+    assert max(gaps) < 0.5
+
+
+class WaitsForTheLoop:
+    """Is told to stop, and ends only when the loop has gone on ticking after that."""
+
+    def stop(self):
+        self.asked.set()
+
+
+class WaitingThread(WaitsForTheLoop, ThreadTask):
+    def __init__(self):
+        super().__init__("waits", lambda: self.released.wait(30))
+        self.asked, self.released = threading.Event(), threading.Event()
+
+
+class WaitingProcess(WaitsForTheLoop, ProcessTask):
+    def __init__(self):
+        self.asked, self.released = threading.Event(), CONTEXT.Event()
+        super().__init__("waits", wait_for, (self.released,))
+
+
+class WaitingCoroutine(WaitsForTheLoop, AsyncTask):
+    def __init__(self):
+        super().__init__("waits", self.wait)
+        self.asked, self.released = threading.Event(), threading.Event()
+
+    async def wait(self):
+        while not self.released.is_set():
+            await pause(0.001)
+
+
+WAITING = {
+    "threaded": WaitingThread,
+    "multiprocess": WaitingProcess,
+    "async": WaitingCoroutine,
+}
+
+
+def gaps_while_awaited(world, mode):
+    """Return the gaps between ticks while a group begins, fails, and awaits a sibling."""
+    gaps = []
+    waiting = WAITING[mode]()
+
+    async def tick():
+        after = 0
+        last = time.monotonic()
+        while True:
+            await pause(0)
+            now = time.monotonic()
+            gaps.append(now - last)
+            last = now
+            after += waiting.asked.is_set()
+            if after == 200:  # while it is awaited, the loop is free
+                waiting.released.set()
+
+    async def leave_group():
+        with pytest.raises(ValueError, match="it broke"):
+            async with TaskGroup([waiting, FAILING[mode]("x")], mode):
+                await pause(30)
+
+    async def main():
+        if world == "trio":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(tick)
+                await leave_group()
+                nursery.cancel_scope.cancel()
+        else:
+            ticker = asyncio.create_task(tick())
+            await leave_group()
+            ticker.cancel()
+
+    run_world(world, main)
+    assert waiting.released.is_set()
+    assert waiting.outcome.state == "done"
+    return gaps
+
+
+@WORLDS
+@ALL_MODES
+def test_tr6_no_gap_above_50_ms(world, mode):
+    """TR6: a sibling that needs the loop to go on gets it, and no gap is above 50 ms.
+
+    What else the machine does can make a gap, and the best of some rounds tells of the group.
+    """
+    for _ in range(10):
+        if max(gaps_while_awaited(world, mode)) < 0.05:
+            return
+    raise AssertionError("in each of ten rounds the loop was blocked for more than 50 ms")
 
 
 # --- TR7 ------------------------------------------------------------------------------------

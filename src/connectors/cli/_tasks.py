@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
@@ -56,12 +58,14 @@ class _Config:
     """What a file says.
 
     Attributes:
-        tasks: The table of each task.
+        tasks: The table of each task, or `None` if it says nothing of tasks.
         group: The arguments of the group, apart from the tasks.
+        options: The options of the executor.
     """
 
-    tasks: list[dict[str, Any]]
+    tasks: list[dict[str, Any]] | None
     group: dict[str, Any]
+    options: dict[str, Any]
 
 
 _KEYS: Mapping[str, tuple[type, ...]] = {
@@ -71,6 +75,7 @@ _KEYS: Mapping[str, tuple[type, ...]] = {
     "options": (dict,),
     "tasks": (list,),
 }
+_TAKEN = ("self", "tasks", "executor", "on_failure", "stop_timeout", "logger")  # by the group
 _TASK_KEYS: Mapping[str, tuple[type, ...]] = {"task": (str,), "args": (list,), "with": (dict,)}
 
 
@@ -85,32 +90,42 @@ def run(args: argparse.Namespace) -> int:
             group[key] = getattr(args, key)
     if args.executor is not None:
         group["executor"] = names_of(args.executor)
-    options = group.pop("options", {})
     with Interrupts(active=args.program):
-        made = [_task(args.config, number, table) for number, table in enumerate(config.tasks)]
+        tables = config.tasks or ()
+        made = [_task(args.config, number, table) for number, table in enumerate(tables)]
         try:
-            tasks = TaskGroup(made, **{**options, **group})
+            tasks = TaskGroup(made, **group, **config.options)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{args.config}: {error}") from error
-        _supervise(tasks)
+        if config.tasks is None:
+            raise UsageError(f"{args.config}: there are no tasks in it; begin each with [[tasks]]")
+        errors = _supervise(tasks)
+    for each in errors:
+        about = "".join(f" ({note})" for note in getattr(each, "__notes__", ()))
+        print(f"connectors tasks: {type(each).__name__}: {each}{about}", file=sys.stderr)
     for line in _report(tasks.outcomes, as_json=args.json):
         print(line, flush=True)
-    code = 1 if tasks.num_failed else 0
+    code = 1 if tasks.num_failed or errors else 0
     if tasks.abandoned:  # they would hold up the exit
         return abandon(tasks._launcher.executor, code, program=args.program)
     return code
 
 
-def _supervise(tasks: Any) -> None:
-    """Let the group run to its end; its outcomes say all that its errors do."""
+def _supervise(tasks: Any) -> list[BaseException]:
+    """Let the group run to its end; return the errors of which its outcomes say nothing."""
     try:
         with tasks:
             pass
-    except KeyboardInterrupt:
-        return
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(KeyboardInterrupt):
+            tasks._supervision.survive(error)  # it may have come between two steps of the block
+        return []
     except BaseException as error:
-        if not tasks.num_failed:
-            raise UsageError(f"{type(error).__name__}: {error}") from error
+        told = [outcome.error for outcome in tasks.outcomes]
+        errors = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
+        # The error of a task may be a group itself.
+        return [] if error in told else [each for each in errors if each not in told]
+    return []
 
 
 def _read(name: str) -> _Config:
@@ -119,15 +134,21 @@ def _read(name: str) -> _Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: this is no TOML: {error}") from error
     _check(name, "", found, _KEYS)
-    tables = found.pop("tasks", [])
-    for number, table in enumerate(tables):
+    tables, options = found.pop("tasks", None), found.pop("options", {})
+    for key in options:
+        if key in _TAKEN:
+            raise UsageError(
+                f"{name}: options.{key} is no option of an executor"
+                + (f"; write {key} at the top" if key in _KEYS else "")
+            )
+    for number, table in enumerate(tables or ()):
         place = f"tasks[{number}]"
         if not isinstance(table, dict):
             raise UsageError(f"{name}: {place} is no table; begin it with [[tasks]]")
         _check(name, f"{place}.", table, _TASK_KEYS)
         if "task" not in table:
             raise UsageError(f"{name}: {place} has no 'task'; write task = \"module:factory\"")
-    return _Config(tables, found)
+    return _Config(tables, found, options)
 
 
 def _check(
@@ -149,7 +170,7 @@ def _task(config: str, number: int, table: Mapping[str, Any]) -> Any:
     try:
         factory = load_target(text).function if ":" in text else _registered(text)
         return factory(*table.get("args", ()), **table.get("with", {}))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
         raise UsageError(f"{config}: tasks[{number}], '{text}': {kind}{error}") from error
 
@@ -177,12 +198,21 @@ def _report(outcomes: tuple[Outcome, ...], *, as_json: bool) -> Iterator[str]:
         yield f"{outcome.id}: {outcome.state}" + (f" ({text[0]})" if text else "")
 
 
+def _encodable(value: Any) -> Any:
+    """Return *value*, or how it looks if JSON cannot tell it: its keys may be no text."""
+    try:
+        json.dumps(value, default=repr)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value
+
+
 def _described(outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
     return {
-        "id": outcome.id,
+        "id": _encodable(outcome.id),
         "state": outcome.state.value,
-        "value": outcome.value,
+        "value": _encodable(outcome.value),
         "error": None if error is None else f"{type(error).__name__}: {error}",
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,

@@ -3,6 +3,8 @@
 ```text
 _task         what a user writes: start, stop, create_async_task
 _policies     what becomes of the others when one fails
+_checks       what users give, looked at when they give it
+_records      how a failure is logged
 _engine       what is to be done next: plain data, no thread, no loop, no clock
 _supervision  the engine between those who tell it and those who do what it says
 _launch       the executor, and how a task is started in a thread, a process or a loop ...

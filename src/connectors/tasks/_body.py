@@ -53,7 +53,7 @@ class AsyncioBody:
         self._parent: Any = asyncio.current_task()
         self._spawned: set[Any] = set()
         self._entered = False
-        self._owed = False  # the parent was cancelled by us, and that was not heard of yet
+        self._cancelled = False
         self._before = 0
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -69,8 +69,12 @@ class AsyncioBody:
 
     def cancel(self) -> None:
         """Cancel the task that is in the block, once."""
-        if self._entered and not self._owed:
-            self._owed = True
+        # Not now: it may be the caller, and have left the block before it hears of it.
+        self._loop.call_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._entered and not self._cancelled:
+            self._cancelled = True
             self._parent.cancel()
 
     def leave(self, error: BaseException | None) -> BaseException | None:
@@ -78,10 +82,8 @@ class AsyncioBody:
         import asyncio
 
         self._entered = False
-        if self._owed and isinstance(error, asyncio.CancelledError):
-            self._owed = False
-            if self._parent.uncancel() <= self._before:
-                return None
+        if self._cancelled and self._parent.uncancel() <= self._before:
+            return None if isinstance(error, asyncio.CancelledError) else error
         return error
 
     async def wait(
@@ -95,10 +97,6 @@ class AsyncioBody:
             try:
                 await supervision.await_(holds)
             except asyncio.CancelledError as error:
-                if self._owed:
-                    self._owed = False
-                    self._parent.uncancel()
-                    continue
                 cancelled, holds = error, supervision.is_finished
                 supervision.break_off()
             else:

@@ -75,7 +75,6 @@ class Engine:
         stopping: All tasks are to end.
         deadline: When those that still run are ended from outside.
         interruption: The `KeyboardInterrupt` of a body.
-        stop_errors: What the `stop` of tasks raised, when it was called by the driver.
     """
 
     count: int
@@ -85,7 +84,6 @@ class Engine:
     stopping: bool = False
     deadline: float | None = None
     interruption: BaseException | None = None
-    stop_errors: list[BaseException] = attrs.field(factory=list)
     _slots: list[_Slot] = attrs.field(init=False)
     _reports: list[int] = attrs.field(factory=list)
     _asking: list[Action] = attrs.field(factory=list, init=False)
@@ -202,12 +200,14 @@ class Engine:
 
     def failures(self) -> list[BaseException]:
         """Return the errors of the tasks that failed, in the order of the tasks."""
-        errors = [
-            slot.outcome.error
+        failed = [
+            slot.outcome
             for slot in self._slots
             if slot.outcome is not None and slot.outcome.state in FAILURES
         ]
-        return [error for error in errors if error is not None]
+        # Several may have failed by one error: their executor did not open.
+        errors = {id(outcome.error): outcome.error for outcome in failed}
+        return [error for error in errors.values() if error is not None]
 
     def asks(self) -> list[Action]:
         """Return at once, in order, all that asks the tasks to end."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar
 
 from connectors import _worlds
 
+from ._checks import checked_tasks
 from ._launch import Launcher
 from ._policies import ExecutorExceptionPolicies, checked_policy
 from ._runs import Run
@@ -64,9 +65,13 @@ class AbstractMultipleExecutor(abc.ABC):
             RuntimeError: It was started before.
             BaseException: What a task raised, if the policy is to propagate.
         """
-        with self._supervision.surviving():
-            self._begin()
+        self._supervision.begin()
+        try:
+            self._supervision.drive_in_thread()
             self._supervision.join()
+        except BaseException as error:
+            self._supervision.survive(error)
+            raise
 
     def stop(self, timeout: float | None = None) -> None:
         """Tell every task to stop and wait until all have ended, however often it is called.
@@ -82,7 +87,12 @@ class AbstractMultipleExecutor(abc.ABC):
 
     def _begin(self) -> None:
         """Start the tasks, and return when each has begun or failed to."""
-        self._supervision.drive_in_thread()
+        self._supervision.begin()
+        try:
+            self._supervision.drive_in_thread()
+        except BaseException as error:
+            self._supervision.survive(error)
+            raise
 
     @abc.abstractmethod
     def _set_executor_pool(self) -> None:
@@ -160,19 +170,3 @@ def refuse_to_block(launcher: Launcher) -> None:
             f"an event loop of {world} runs in this thread, and would be blocked until all tasks "
             "have ended; use: async with connectors.tasks.TaskGroup(tasks, ...)"
         )
-
-
-def checked_tasks(tasks: Iterable[AbstractExecutorTask]) -> Sequence[AbstractExecutorTask]:
-    """Return *tasks*.
-
-    Raises:
-        TypeError: One of them is no task.
-    """
-    found: list[Any] = list(tasks)
-    for index, task in enumerate(found):
-        if not isinstance(task, AbstractExecutorTask):
-            raise TypeError(
-                f"tasks[{index}] is {task!r}, no task; derive its class from "
-                "connectors.tasks.AbstractExecutorTask"
-            )
-    return tuple(found)

@@ -11,10 +11,11 @@ from connectors._executor import Executor
 from connectors._outcome import Outcome
 
 from ._body import Body, body_of
-from ._executors import checked_tasks, refuse_to_block
+from ._checks import Logger, checked_limit, checked_logger, checked_tasks
+from ._executors import refuse_to_block
 from ._launch import Launcher
 from ._policies import ExecutorExceptionPolicies, checked_policy
-from ._supervision import Hooks, Logger, Supervision
+from ._supervision import Hooks, Supervision
 from ._task import AbstractExecutorTask
 
 
@@ -36,8 +37,9 @@ class TaskGroup:
         **options: Options of the executor.
 
     Raises:
-        TypeError: One of *tasks* is no task.
-        ValueError: There is no such policy, or the executor cannot run all tasks at once.
+        TypeError: One of *tasks* is no task, or *logger* no logger.
+        ValueError: There is no such policy, the executor cannot run all tasks at once, or
+            *stop_timeout* is no limit.
         ConnectorsError: There is no such executor, or it has no such option.
     """
 
@@ -53,9 +55,11 @@ class TaskGroup:
     ) -> None:
         self._tasks = checked_tasks(tasks)
         policy = checked_policy(on_failure)
+        limit = checked_limit("TaskGroup", "stop_timeout", stop_timeout, minimum=0)
+        logger = checked_logger(logger)
         self._launcher = launcher = Launcher(self._tasks, executor, options)
         hooks = Hooks(launcher.executor.open, launcher.start, _stop, launcher.close)
-        self._supervision = Supervision(self._tasks, policy, hooks, stop_timeout, logger)
+        self._supervision = Supervision(self._tasks, policy, hooks, limit, logger)
         self._body: Body | None = None
 
     @property
@@ -114,6 +118,7 @@ class TaskGroup:
 
         Raises:
             TimeoutError: They have not ended by then. That stops nothing.
+            RuntimeError: It is called by a task of the group, or in the loop that this runs in.
             BaseException: The error that is kept, the first time.
         """
         self._supervision.join(timeout)
@@ -124,7 +129,12 @@ class TaskGroup:
 
     def __enter__(self) -> Self:
         refuse_to_block(self._launcher)
-        self._supervision.drive_in_thread()
+        self._supervision.begin()
+        try:
+            self._supervision.drive_in_thread()
+        except BaseException as error:
+            self._supervision.survive(error)
+            raise
         return self
 
     def __exit__(
@@ -134,11 +144,14 @@ class TaskGroup:
         traceback: TracebackType | None,
     ) -> None:
         supervision = self._supervision
-        with supervision.surviving():
+        try:
             if error is not None:
                 supervision.break_off()
             supervision.wait(supervision.is_finished)
             supervision.let_go()
+        except BaseException as other:
+            supervision.survive(other)
+            raise
         if error is None:
             supervision.leave()
         else:

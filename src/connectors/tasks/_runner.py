@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from connectors._errors import did_you_mean, listing
 
+from ._checks import checked_tasks
 from ._executors import AbstractMultipleExecutor
 from ._policies import ExecutorExceptionPolicies, checked_policy
 from ._task import AbstractExecutorTask
@@ -34,7 +35,7 @@ class AbstractMultipleRunner(abc.ABC):
         mode: str,
         fail_policy: ExecutorExceptionPolicies | str = ExecutorExceptionPolicies.propagate,
     ) -> None:
-        if mode not in self.SUPPORTED_MODES:
+        if not isinstance(mode, str) or mode not in self.SUPPORTED_MODES:
             raise ValueError(
                 f"{type(self).__name__} has no mode {mode!r}; "
                 f"allowed: {listing(self.SUPPORTED_MODES)}."
@@ -42,7 +43,8 @@ class AbstractMultipleRunner(abc.ABC):
             )
         self._mode = mode
         policy = checked_policy(fail_policy)
-        self._tasks = tuple(self._make_tasks())
+        made = f"{type(self).__name__}._make_tasks() returned"
+        self._tasks = checked_tasks(self._make_tasks(), made)
         self._executor = self.SUPPORTED_MODES[mode](self._tasks, task_fail_policy=policy)
         self._threaded = False
 

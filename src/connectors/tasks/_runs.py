@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -28,6 +29,8 @@ class Run(Future[Any]):
         self._begin_callback: Callable[[], object] | None = None
         self._begin_lock = threading.Lock()
         self._has_begun = False
+        # So that callbacks know whose task they follow.
+        self._context = contextvars.copy_context()
 
     def on_begin(self, callback: Callable[[], object]) -> None:
         """Call *callback* when the body begins, or now if it has."""
@@ -51,8 +54,10 @@ class Run(Future[Any]):
 
     def finish(self, value: Any = None, error: BaseException | None = None) -> None:
         """End with *value* or *error*, unless it has ended."""
-        if self.done():
-            return
+        if not self.done():
+            self._context.copy().run(self._finish, value, error)
+
+    def _finish(self, value: Any, error: BaseException | None) -> None:
         if error is None:
             self.set_result(value)
         elif is_cancellation(error) or (self.forced and isinstance(error, WorkerCrashError)):

@@ -9,11 +9,13 @@ stop(), Ctrl-C    ─┼─▶ Supervision ── news, alarm ─┼─ adrive  
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,12 +31,14 @@ from connectors._flags import Parallelization
 from connectors._outcome import Outcome, OutcomeState
 from connectors.executors.threading import ThreadingExecutor
 
+from ._checks import Logger, checked_limit
 from ._engine import Action, Do, Engine, Phase
 from ._policies import ExecutorExceptionPolicies
+from ._records import log_error
 from ._runs import CallRun, Run
 from ._task import AbstractExecutorTask, TaskAwaitable, outcome_of
 
-Logger = logging.Logger | logging.LoggerAdapter[Any]
+Trouble = tuple[Any, BaseException]  # the id of a task, and what was raised on its account
 
 _SIGKILL = 9
 _SHORT = 0.01  # seconds
@@ -81,17 +85,19 @@ class Supervision:
         logger: Logger | None = None,
     ) -> None:
         self.tasks = tasks
-        self.finished = False
         self.driver_loop: Any = None
         self._hooks = hooks
         self._logger: Logger = logger or logging.getLogger("connectors.tasks")
         self._engine = Engine(len(tasks), policy, stop_timeout)
         self._lock = threading.RLock()  # signal handlers may stop
-        self._watchers: list[Future[None]] = []
+        self._watchers: set[Future[None]] = set()
+        self._troubles: list[Trouble] = []  # of the stops that nobody called
         self._error_taken = False
         self._keeper: Executor | None = None
-        self._opened = False
+        self._opening: Future[None] | None = None
         self._driven = False
+        self._ended_here = False
+        self._process = os.getpid()
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -113,6 +119,18 @@ class Supervision:
         return self._engine.begun
 
     @property
+    def finished(self) -> bool:
+        """Whether all is over and the executor closed, or this is a forked child of its process.
+
+        There, nobody runs the tasks, and those of the parent are none of its business.
+        """
+        return self._ended_here or self._is_forked
+
+    @property
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
+
+    @property
     def broke_off(self) -> bool:
         """Whether the block of the group is to be left, because a task failed."""
         with self._lock:
@@ -122,7 +140,8 @@ class Supervision:
 
     def abandoned(self) -> list[Any]:
         """Return the ids of the tasks that still run though nobody waits for them."""
-        return [task.id for task in self.tasks if task.outcome.state is OutcomeState.abandoned]
+        abandoned = OutcomeState.abandoned
+        return [_id_of(task) for task in self.tasks if task.outcome.state is abandoned]
 
     # --- beginning ----------------------------------------------------------------------------
 
@@ -137,34 +156,34 @@ class Supervision:
                 raise RuntimeError(
                     "this group was started already, and can be started only once; make a new one"
                 )
-            self._engine.begun = True
+            self._engine.begun, self._process = True, os.getpid()
+            for task in self.tasks:  # an earlier group may have had it
+                task.future = task._outcome = None
+            self._publish()
 
     def drive_in_thread(self) -> None:
         """Drive in a daemon thread, and return when each task has begun, or failed to."""
-        self.begin()
         if self._engine.over:
             self._finish()
             return
         # As it is built in, without what the settings say of threads.
         keeper = self._keeper = ThreadingExecutor(threads=1, daemon=True)
         call = Call(self.drive, wish=Parallelization.THREAD, name="a group of tasks")
-        with self.surviving():
-            keeper.submit_call(call)
-            if not self.wait(lambda: self.ready or self.finished):
-                self.leave()  # Ctrl-C
+        keeper.submit_call(call)
+        if not self.wait(lambda: self.ready or self.finished):
+            self.leave()  # Ctrl-C
 
-    @contextlib.contextmanager
-    def surviving(self) -> Iterator[None]:
-        """Let a Ctrl-C in the block stop all tasks, wherever it comes, before it leaves."""
+    def survive(self, error: BaseException) -> None:
+        """Let *error*, which is about to leave, stop all tasks first; it is raised then."""
+        if not self.began or self.finished:
+            return
         try:
-            yield
-        except KeyboardInterrupt as error:
-            if self.began and not self.finished:
-                self.interrupt(error)
-                self.drive()  # if nobody does
-                self.wait(self.is_finished)
-                self.leave()
-            raise
+            self.interrupt(error)
+            self.drive()  # if nobody does
+            self.wait(self.is_finished)
+        except BaseException as again:
+            self.survive(again)
+        self.leave()
 
     # --- driving ------------------------------------------------------------------------------
 
@@ -175,12 +194,11 @@ class Supervision:
         if driven:
             return
         try:
-            while True:
-                news = self._watch()
-                self._work()
-                if self._engine.quiet:
-                    break
-                _wait(news, self._engine.alarm())
+            while not self._is_quiet():
+                with self._watching() as news:
+                    self._work()
+                    if not self._is_quiet():
+                        _wait(news, self._engine.alarm())
             self._close()
         finally:
             self._finish()
@@ -194,15 +212,13 @@ class Supervision:
         self._driven, self.driver_loop = True, _worlds.current_loop()
         try:
             if not self._engine.over:
-                with contextlib.suppress(Exception):  # it fails again where a task is started
-                    await _worlds.in_thread(self._open)
-            while True:
-                news = self._watch()
-                self._work()
-                news_of()
-                if self._engine.quiet:
-                    break
-                await _await(news, self._engine.alarm())
+                await _worlds.in_thread(self._open)
+            while not self._is_quiet():
+                with self._watching() as news:
+                    self._work()
+                    news_of()
+                    if not self._is_quiet():
+                        await _await(news, self._engine.alarm())
             await _worlds.in_thread(self._close)
         except BaseException:  # the loop itself is being closed
             self._hooks.close(wait=False, kill=True)
@@ -210,30 +226,57 @@ class Supervision:
         finally:
             self._finish()
 
-    def _open(self) -> None:
-        if not self._opened:
-            self._hooks.open()
-            self._opened = True
+    def _open(self) -> Future[None]:
+        """Prepare for the tasks, unless that was tried; return how it went."""
+        if self._opening is None:
+            self._opening = Future()
+            try:
+                self._hooks.open()
+            except BaseException as error:
+                self._opening.set_exception(error)
+            else:
+                self._opening.set_result(None)
+        return self._opening
+
+    def _is_quiet(self) -> bool:
+        with self._lock:
+            return self._engine.quiet
 
     def _work(self) -> None:
         while (action := self._next()) is not None:
-            errors: list[BaseException] = []
-            self._perform(action, errors)
-            self._engine.stop_errors.extend(errors)
+            self._troubles += self._perform(action)
 
     def _next(self, *, helping: bool = False) -> Action | None:
+        if self._is_forked:
+            return None
         with self._lock:
             return self._engine.next(time.monotonic(), helping=helping)
 
-    def _perform(self, action: Action, errors: list[BaseException]) -> None:
+    def _perform(self, action: Action) -> list[Trouble]:
+        """Do it, and return what the code of users raised and is to leave."""
         task = self.tasks[action.index]
+        token = _inside.set((*_inside.get(), self))  # what is called may stop the group
+        try:
+            self._do(action, task)
+        except KeyboardInterrupt as error:
+            self._note(error)
+        except BaseException as error:
+            if action.what is Do.tell:
+                error.add_note(f"while task {_id_of(task)} was told to stop")
+            return [(_id_of(task), error)]
+        finally:
+            _inside.reset(token)
+        return []
+
+    def _do(self, action: Action, task: AbstractExecutorTask) -> None:
         match action.what:
             case Do.launch:
                 self._launch(action.index, task)
             case Do.report:
-                self._report(task)
+                error = task.outcome.error
+                log_error(self._logger, "task %s failed: %s: %s", _id_of(task), error)
             case Do.tell:
-                self._tell(task, errors)
+                self._hooks.stop(task)
             case Do.withdraw:
                 if isinstance(task.future, Run):
                     task.future.withdraw()
@@ -243,43 +286,31 @@ class Supervision:
                 self._give_up(action.index, task)
 
     def _launch(self, index: int, task: AbstractExecutorTask) -> None:
-        token = _inside.set((*_inside.get(), self))
         try:
-            self._open()
-            future = self._hooks.start(task)
-            task.future = future
+            self._open().result()
+            self._follow(index, self._hooks.start(task))
         except BaseException as error:
             run = Run()
             run.finish(error=error)
-            task.future = future = run
-        finally:
-            _inside.reset(token)
+            self._follow(index, run)
+
+    def _follow(self, index: int, future: Any) -> None:
+        task = self.tasks[index]
+        task.future = future
+        ended = functools.partial(self._ended, index)
         if isinstance(future, Run):
             future.on_begin(functools.partial(self._begun, index))
-        else:
+        elif isinstance(future, (Future, asyncio.Future)):
             self._begun(index)
-        ended = functools.partial(self._ended, index)
+        else:
+            raise TypeError(
+                f"_start_task() of task {task.id!r} returned {future!r}; it has to return the "
+                "future of the task"
+            )
         if isinstance(future, Future):
             future.add_done_callback(ended)
         else:  # callbacks of asyncio are added in its loop
             future.get_loop().call_soon_threadsafe(future.add_done_callback, ended)
-
-    def _report(self, task: AbstractExecutorTask) -> None:
-        error = task.outcome.error
-        self._logger.error(
-            "task %s failed: %s: %s",
-            task.id,
-            type(error).__name__,
-            error,
-            exc_info=error,
-            extra={"task_id": task.id},
-        )
-
-    def _tell(self, task: AbstractExecutorTask, errors: list[BaseException]) -> None:
-        try:
-            self._hooks.stop(task)
-        except BaseException as error:
-            errors.append(error)
 
     def _force(self, index: int, task: AbstractExecutorTask, *, kill: bool) -> None:
         future = task.future
@@ -295,9 +326,9 @@ class Supervision:
     def _give_up(self, index: int, task: AbstractExecutorTask) -> None:
         future = task.future
         if isinstance(future, CallRun) and future.killed:
-            outcome = Outcome(OutcomeState.cancelled, task.id, signal=_SIGKILL)
+            outcome = Outcome(OutcomeState.cancelled, _id_of(task), signal=_SIGKILL)
         else:
-            outcome = Outcome(OutcomeState.abandoned, task.id)
+            outcome = Outcome(OutcomeState.abandoned, _id_of(task))
         self._end(index, outcome)
 
     # --- news ---------------------------------------------------------------------------------
@@ -310,7 +341,7 @@ class Supervision:
             self._tell_watchers()
 
     def _ended(self, index: int, future: Any) -> None:
-        outcome = outcome_of(future, self.tasks[index].id)
+        outcome = outcome_of(future, _id_of(self.tasks[index]))
         crash = future.crash if isinstance(future, CallRun) else None
         if crash is not None and outcome.state is OutcomeState.cancelled:
             how = Outcome.of_error(crash)
@@ -330,18 +361,23 @@ class Supervision:
         for index, task in enumerate(self.tasks):
             outcome = self._engine.outcome(index)
             if outcome is not None and task._outcome is None:
-                task._outcome = attrs.evolve(outcome, id=task.id)
+                task._outcome = attrs.evolve(outcome, id=_id_of(task))
 
-    def _watch(self) -> Future[None]:
-        """Return a future that is done with the next news."""
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[Future[None]]:
+        """Give a future that is done with the next news."""
         watcher: Future[None] = Future()
         with self._lock:
-            self._watchers.append(watcher)
-        return watcher
+            self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            with self._lock:
+                self._watchers.discard(watcher)
 
     def _tell_watchers(self) -> None:
         with self._lock:
-            watchers, self._watchers = self._watchers, []
+            watchers = list(self._watchers)
         for watcher in watchers:
             _settle(watcher)
 
@@ -349,58 +385,66 @@ class Supervision:
 
     def _close(self) -> None:
         abandoned = self.abandoned()
-        if abandoned:
-            self._logger.warning(
-                "%d of %d tasks did not stop in time and are abandoned, though they still run: %s",
-                len(abandoned),
-                len(self.tasks),
-                ", ".join(map(str, abandoned)),
-            )
         forced = any(self._engine.was_forced(index) for index in range(len(self.tasks)))
         try:
             self._hooks.close(wait=not abandoned, kill=forced)
+            if abandoned:
+                self._logger.warning(
+                    "%d of %d tasks did not stop in time and are abandoned, though they still "
+                    "run: %s",
+                    len(abandoned),
+                    len(self.tasks),
+                    ", ".join(map(str, abandoned)),
+                )
         except Exception as error:
-            self._engine.stop_errors.append(error)
+            self._troubles.append(("the group", error))
 
     def _finish(self) -> None:
-        self.finished = True
+        self._ended_here = True
         if self._keeper is not None:
             self._keeper.shutdown(wait=False)
         self._tell_watchers()
 
-    def ask(self, timeout: float | None) -> list[BaseException]:
+    def ask(self, timeout: float | None) -> list[Trouble]:
         """Tell all tasks to end, within *timeout* seconds, in this thread; return what that raised.
 
         Tasks that have not begun are told by who drives, as soon as they have.
         """
+        if self._is_forked and self.began:
+            return []
         with self._lock:
             self._engine.stop(time.monotonic(), timeout)
             self._publish()
             # All at once, so that nobody else tells some of them meanwhile.
             actions = self._engine.asks() if self._engine.begun else []
         self._tell_watchers()
-        errors: list[BaseException] = []
-        for action in actions:
-            self._perform(action, errors)
-        return errors
+        return [trouble for action in actions for trouble in self._perform(action)]
 
     def break_off(self) -> None:
         """Let all tasks end, within the limit of the group, and tell them in this thread."""
-        self._engine.stop_errors.extend(self.ask(self._engine.stop_timeout))
+        self._troubles += self.ask(self._engine.stop_timeout)
 
     def interrupt(self, error: BaseException) -> None:
         """Let all tasks end because of *error*, a Ctrl-C; at once if this is not the first."""
+        self._troubles += self.ask(self._note(error))
+
+    def _note(self, error: BaseException) -> float | None:
+        """Note *error*, a Ctrl-C, and let the tasks end; return within which time."""
         with self._lock:
             again = self._engine.interruption is not None
             self._engine.interruption = self._engine.interruption or error
-        self._engine.stop_errors.extend(self.ask(0 if again else self._engine.stop_timeout))
+            limit = 0.0 if again else self._engine.stop_timeout
+            self._engine.stop(time.monotonic(), limit)
+            self._publish()
+        self._tell_watchers()
+        return limit
 
-    def help(self) -> list[BaseException]:
+    def help(self) -> list[Trouble]:
         """Do what has to be done to stop, in this thread; return what the tasks raised."""
-        errors: list[BaseException] = []
+        troubles: list[Trouble] = []
         while (action := self._next(helping=True)) is not None:
-            self._perform(action, errors)
-        return errors
+            troubles += self._perform(action)
+        return troubles
 
     def may_wait(self) -> bool:
         """Tell whether the caller is none of those for whom it would wait."""
@@ -410,35 +454,32 @@ class Supervision:
 
     def stop(self, timeout: float | None = None) -> None:
         """Tell every task to stop, and wait for their end or the deadline."""
-        limit = None if timeout is None else time.monotonic() + timeout + _PATIENCE
-        errors = self.ask(timeout)
+        limit = _stop_limit(timeout)
+        troubles = self.ask(timeout)
         if not self.began:
             return
         while True:
-            news = self._watch()
-            errors += self.help()
-            now = time.monotonic()
-            if self.finished or not self.may_wait() or (limit is not None and now >= limit):
-                break
-            _wait(news, _first(self._engine.alarm(), limit))
+            with self._watching() as news:
+                troubles += self.help()
+                if self.finished or not self.may_wait() or _is_past(limit):
+                    break
+                _wait(news, _first(self._engine.alarm(), limit))
         self.let_go()
-        self.leave(errors)
+        self.leave(troubles)
 
     async def astop(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as in `stop`
         """Do as `stop`, without blocking the running loop."""
-        limit = None if timeout is None else time.monotonic() + timeout + _PATIENCE
-        errors = self.ask(timeout)
+        limit = _stop_limit(timeout)
+        troubles = self.ask(timeout)
         if not self.began:
             return
         while True:
-            news = self._watch()
-            errors += self.help()
-            now = time.monotonic()
-            inside = self in _inside.get()
-            if self.finished or inside or (limit is not None and now >= limit):
-                break
-            await _await(news, _first(self._engine.alarm(), limit))
-        self.leave(errors)
+            with self._watching() as news:
+                troubles += self.help()
+                if self.finished or self in _inside.get() or _is_past(limit):
+                    break
+                await _await(news, _first(self._engine.alarm(), limit))
+        self.leave(troubles)
 
     def wait(self, holds: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until something holds; tell whether it does.
@@ -446,45 +487,56 @@ class Supervision:
         Ctrl-C stops all tasks; then it is waited for their end, and what was waited for does not
         hold.
         """
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = _limit(timeout)
         interrupted = False
         while True:
             try:
-                news = self._watch()
-                if self.finished if interrupted else holds():
-                    return not interrupted
-                if limit is not None and time.monotonic() >= limit:
-                    return False
-                _wait(news, limit)
+                with self._watching() as news:
+                    if self.finished if interrupted else holds():
+                        return not interrupted
+                    if _is_past(limit):
+                        return False
+                    _wait(news, limit)
             except KeyboardInterrupt as error:
                 interrupted, limit = True, None
                 self.interrupt(error)
 
     async def await_(self, holds: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until something holds, in the running loop; tell whether it does."""
-        limit = None if seconds is None else time.monotonic() + seconds
+        limit = _limit(seconds)
         while True:
-            news = self._watch()
-            if holds():
-                return True
-            if limit is not None and time.monotonic() >= limit:
-                return False
-            await _await(news, limit)
+            with self._watching() as news:
+                if holds():
+                    return True
+                if _is_past(limit):
+                    return False
+                await _await(news, limit)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end and raise what is to be raised.
 
         Raises:
             TimeoutError: It is not over within *timeout* seconds.
+            RuntimeError: The caller would wait for itself.
         """
-        with self.surviving():
+        checked_limit("join", "timeout", timeout)
+        if self.began and not self.finished and not self.may_wait():
+            raise RuntimeError(
+                "a task of the group, or the loop that this runs in, would wait for itself in "
+                "join(); use: await ajoin(), outside of the tasks"
+            )
+        try:
             if self.began and not self.wait(self.is_finished, timeout) and not self.finished:
                 raise TimeoutError(self._not_over(timeout))
             self.let_go()
+        except KeyboardInterrupt as error:
+            self.survive(error)
+            raise
         self.leave()
 
     async def ajoin(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as in `join`
         """Do as `join`, without blocking the running loop."""
+        checked_limit("ajoin", "timeout", timeout)
         if self.began and not await self.await_(self.is_finished, timeout):
             raise TimeoutError(self._not_over(timeout))
         self.leave()
@@ -509,7 +561,7 @@ class Supervision:
 
     def let_go(self) -> None:
         """Wait until the thread that drove has ended too."""
-        if self._keeper is not None and self.finished:
+        if self._keeper is not None and self._ended_here:
             self._keeper.shutdown(wait=True)
 
     # --- raising ------------------------------------------------------------------------------
@@ -521,14 +573,19 @@ class Supervision:
             if self._error_taken or not (self.finished or engine.over):
                 return []
             self._error_taken = True
-            if engine.interruption is not None:
-                return [engine.interruption]
+            interruption = engine.interruption
             propagates = engine.policy is ExecutorExceptionPolicies.propagate
-            return [*(engine.failures() if propagates else ()), *engine.stop_errors]
+            failures = engine.failures() if propagates else []
+        if interruption is None:
+            return [*failures, *(error for _, error in self._troubles)]
+        for name, error in self._troubles:
+            with contextlib.suppress(Exception):  # it may be the logger that raised
+                log_error(self._logger, "while %s was to end: %s: %s", name, error)
+        return [interruption]
 
-    def leave(self, errors: Iterable[BaseException] = ()) -> None:
-        """Raise what is kept, and *errors*: one as it is, and several as a group."""
-        leaving = [*self.kept(), *errors]
+    def leave(self, troubles: Iterable[Trouble] = ()) -> None:
+        """Raise what is kept, and *troubles*: one as it is, and several as a group."""
+        leaving = [*self.kept(), *(error for _, error in troubles)]
         if len(leaving) == 1:
             raise leaving[0]
         if leaving:
@@ -538,6 +595,28 @@ class Supervision:
 def _group_of(errors: Sequence[BaseException], count: int) -> BaseExceptionGroup[BaseException]:
     """Return *errors* as one, an `ExceptionGroup` if they are no worse."""
     return BaseExceptionGroup(f"{len(errors)} errors in a group of {count} tasks", list(errors))
+
+
+def _id_of(task: AbstractExecutorTask) -> Any:
+    """Return the id of *task*, or that of the object if the property raises."""
+    try:
+        return task.id
+    except Exception:
+        return id(task)
+
+
+def _limit(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _stop_limit(timeout: float | None) -> float | None:
+    """Return when a stop has to have returned."""
+    checked_limit("stop", "timeout", timeout)
+    return _limit(None if timeout is None else timeout + _PATIENCE)
+
+
+def _is_past(limit: float | None) -> bool:
+    return limit is not None and time.monotonic() >= limit
 
 
 def _first(*moments: float | None) -> float | None:
@@ -553,10 +632,10 @@ def _settle(watcher: Future[None]) -> None:
 def _wait(news: Future[None], until: float | None) -> None:
     # A Ctrl-C that comes between the last look of the main thread and its sleep does not wake it.
     # The tasks have often begun just now, so the first sleep is a short one.
-    for longest in (_SHORT, None):
-        left = longest if until is None else max(0.0, until - time.monotonic())
+    for longest in (_SHORT, threading.TIMEOUT_MAX):
+        left = threading.TIMEOUT_MAX if until is None else max(0.0, until - time.monotonic())
         with contextlib.suppress(TimeoutError):
-            news.result(left if longest is None or left is None else min(left, longest))
+            news.result(min(left, longest))
             return
 
 
