@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from connectors.testing import ExecutorContract
+
+# On newer versions of Python one executor stands for all that have processes.
 
 
 class TestSequential(ExecutorContract):
@@ -18,6 +22,7 @@ class TestThreading(ExecutorContract):
     options = {"threads": 2}
 
 
+@pytest.mark.slow
 class TestMultiprocessing(ExecutorContract):
     """The executor ``multiprocessing``."""
 
@@ -39,6 +44,7 @@ class TestTrio(ExecutorContract):
     options = {"threads": 2}
 
 
+@pytest.mark.slow
 class TestTrioWithProcesses(ExecutorContract):
     """The executor ``trio``, with a worker process."""
 
