@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEWER := 3.12 3.13 3.14
-# Half of what a test takes is waiting for processes, so two at a time take half as long.
-export PYTEST_PARALLEL ?= --numprocesses=2 --dist=loadfile
+# Half of what a test takes is waiting for processes, so several at a time take half as long.
+export PYTEST_PARALLEL ?= --numprocesses=3 --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors tests coverage newer bench faults clean
+.PHONY: help demo test prepared lint types floors tests coverage newer bench faults clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -25,7 +25,7 @@ demo: $(READY) ## run two example programs with every built-in executor
 	@mkdir -p build
 	$(BIN)/python examples/measurement.py --compare --picture build/transfer.svg
 
-test: lint types floors newer tests ## all that has to hold before a change lands
+test: prepared lint types floors newer tests ## all that has to hold before a change lands
 
 lint: $(READY) ## ruff: style and format
 	$(BIN)/ruff check .
@@ -44,6 +44,10 @@ coverage: $(READY) ## pytest, with branch coverage
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest
 	@$(BIN)/python -m coverage combine --quiet; $(BIN)/python -m coverage report --skip-covered
+
+prepared: # all that tests need, at once; what goes wrong is told where it is used
+	@$(MAKE) --no-print-directory $(READY) & \
+	for version in $(NEWER); do sh .ci/newer $$version prepare > /dev/null & done; wait
 
 newer: ## the tests on each newer Python that is installed
 	@for version in $(NEWER); do sh .ci/newer $$version || exit 1; done

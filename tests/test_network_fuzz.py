@@ -27,7 +27,7 @@ QUICK = hypothesis.settings(
     deadline=None,
     database=None,
     derandomize=True,
-    max_examples=300,
+    max_examples=150,
     print_blob=False,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
