@@ -6,8 +6,6 @@ the older one has a virtual environment of its own.
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable, Iterator
 
 import peers
@@ -19,17 +17,8 @@ _SLOW = {"rounds": 3}  # one round of the older library takes 8 to 10 seconds
 
 def rows() -> Iterator[Row]:
     """Yield the rows; both processes live while they are measured."""
-    with contextlib.ExitStack() as stack:
-        ours = peers.Worker(sys.executable, "background_worker")
-        stack.callback(ours.close)
-        older, absent = None, {}
-        try:
-            python = peers.environment(OLDER, "import mt.base.bg_invoke")
-        except peers.Unavailable as error:
-            absent[OLDER] = str(error)
-        else:
-            older = peers.Worker(python, "background_worker")
-            stack.callback(older.close)
+    check = "import mt.base.bg_invoke"
+    with peers.beside("background_worker", OLDER, check) as (ours, older, absent):
 
         def row(title: str, name: str, size: int, theirs: dict[str, str], **options) -> Row:
             """Return the row of *name*, beside *theirs* and beside the same of the older one."""

@@ -6,7 +6,6 @@ own, since it has the same import name. Usage: ``python bench/bench_network.py``
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -20,17 +19,8 @@ _ROUNDS = 7
 
 def rows() -> Iterator[Row]:
     """Yield the rows; both processes live while they are measured."""
-    with contextlib.ExitStack() as stack:
-        ours = peers.Worker(sys.executable, "network_worker")
-        stack.callback(ours.close)
-        older, absent = None, {}
-        try:
-            python = peers.environment(OLDER, "import connectors; connectors.MultiInputData")
-        except peers.Unavailable as error:
-            absent[OLDER] = str(error)
-        else:
-            older = peers.Worker(python, "network_worker")
-            stack.callback(older.close)
+    check = "import connectors; connectors.MultiInputData"
+    with peers.beside("network_worker", OLDER, check) as (ours, older, absent):
 
         def row(title: str, name: str, size: int = 1, *, once: bool = False, **options) -> Row:
             beside = {} if older is None else {OLDER: older.measure(name, size, once=once)}

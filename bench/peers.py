@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness import Failed, Measure
@@ -139,3 +141,29 @@ def _reason(error: Exception) -> str:
     lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines)[-1][:200].removeprefix("ERROR: ").replace("|", "/")
+
+
+@contextlib.contextmanager
+def beside(
+    module: str, requirement: str, check: str
+) -> Iterator[tuple[Worker, Worker | None, dict[str, str]]]:
+    """Give a worker of ours and one with the older library, as long as the block lasts.
+
+    Where the older one cannot be had there is none, and the last thing given says why.
+
+    Args:
+        module: What both serve; see `Worker`.
+        requirement: The older library; see `environment`.
+        check: See `environment`.
+    """
+    with contextlib.ExitStack() as stack:
+        ours = Worker(sys.executable, module)
+        stack.callback(ours.close)
+        older, absent = None, {}
+        try:
+            older = Worker(environment(requirement, check), module)
+        except Unavailable as error:
+            absent[requirement] = str(error)
+        else:
+            stack.callback(older.close)
+        yield ours, older, absent

@@ -87,12 +87,7 @@ class AbstractMultipleExecutor(abc.ABC):
 
     def _begin(self) -> None:
         """Start the tasks, and return when each has begun or failed to."""
-        self._supervision.begin()
-        try:
-            self._supervision.drive_in_thread()
-        except BaseException as error:
-            self._supervision.survive(error)
-            raise
+        self._supervision.launch()
 
     @abc.abstractmethod
     def _set_executor_pool(self) -> None:

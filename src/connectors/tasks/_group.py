@@ -129,12 +129,7 @@ class TaskGroup:
 
     def __enter__(self) -> Self:
         refuse_to_block(self._launcher)
-        self._supervision.begin()
-        try:
-            self._supervision.drive_in_thread()
-        except BaseException as error:
-            self._supervision.survive(error)
-            raise
+        self._supervision.launch()
         return self
 
     def __exit__(

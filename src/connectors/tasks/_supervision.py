@@ -161,6 +161,15 @@ class Supervision:
                 task.future = task._outcome = None
             self._publish()
 
+    def launch(self) -> None:
+        """Start the tasks, and drive them in a thread."""
+        self.begin()
+        try:
+            self.drive_in_thread()
+        except BaseException as error:
+            self.survive(error)
+            raise
+
     def drive_in_thread(self) -> None:
         """Drive in a daemon thread, and return when each task has begun, or failed to."""
         if self._engine.over:
