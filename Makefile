@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEWER := 3.12 3.13 3.14
 # Half of what a test takes is waiting for processes, so several at a time take half as long.
-export PYTEST_PARALLEL ?= --numprocesses=3 --dist=loadfile
+# Without restarts, because one near the end of a run waits for ever for something to do.
+export PYTEST_PARALLEL ?= --numprocesses=3 --dist=loadfile --max-worker-restart=0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test prepared lint types floors tests coverage newer bench faults clean

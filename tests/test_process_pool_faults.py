@@ -762,6 +762,7 @@ def kill_workers(pool, stop, seconds, ended=None):
                 os.kill(random.choice(pids), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("retries", [0, 3])
 def test_stress(retries, tmp_path):
